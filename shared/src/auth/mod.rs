@@ -1,0 +1,3 @@
+//! Proving who speaks, and keeping what must stay secret.
+
+pub mod seal;

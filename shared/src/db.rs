@@ -1,0 +1,102 @@
+//! PostgreSQL: connections, the error every store returns, and how an error is to be treated.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgConnection, PgPool, Postgres};
+use uuid::Uuid;
+
+/// A connection inside or outside a transaction.
+pub type Conn = PgConnection;
+/// An open transaction.
+pub type Tx<'a> = sqlx::Transaction<'a, Postgres>;
+
+/// All migrations, embedded in every binary that needs them.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+
+/// What can go wrong in a store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database said no, or did not answer.
+    #[error("database")]
+    Database(#[from] sqlx::Error),
+    /// A guarded statement changed another number of rows than was decided: nothing of it may stay.
+    #[error("{statement} changed {actual} rows, expected {expected}")]
+    RowCount {
+        /// Which statement.
+        statement: &'static str,
+        /// How many rows it had to change.
+        expected: u64,
+        /// How many it changed.
+        actual: u64,
+    },
+    /// A stored value that cannot be read.
+    #[error("{table}.{column} of {id} cannot be read: {found}")]
+    Corrupt {
+        /// Table.
+        table: &'static str,
+        /// Column.
+        column: &'static str,
+        /// Row.
+        id: Uuid,
+        /// What stands there.
+        found: String,
+    },
+    /// A movement the ledger refused.
+    #[error(transparent)]
+    Ledger(#[from] crate::ledger::LedgerError),
+}
+
+impl StoreError {
+    /// Whether the item itself is at fault, so that the batch may be split to find it.
+    ///
+    /// Connection errors, deadlocks, serialization failures and server shutdowns are not the item's fault.
+    #[must_use]
+    pub fn is_data(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => {
+                let code = error.code().unwrap_or_default();
+                // 08 connection, 40 rollback (deadlock), 53 resources, 55 lock, 57 operator, 58 system: try later.
+                // 25P02/25P03: the transaction had failed or timed out already.
+                !["08", "25", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class))
+            }
+            Self::Database(_) => false,
+            Self::RowCount { .. } | Self::Corrupt { .. } | Self::Ledger(_) => true,
+        }
+    }
+}
+
+/// Fails unless a guarded statement changed exactly the rows that were decided.
+///
+/// # Errors
+/// [`StoreError::RowCount`] otherwise.
+pub fn expect_rows(statement: &'static str, expected: usize, actual: u64) -> Result<(), StoreError> {
+    let expected = expected as u64;
+    if expected == actual { Ok(()) } else { Err(StoreError::RowCount { statement, expected, actual }) }
+}
+
+/// A pool for one process. `application_name` shows in `pg_stat_activity`.
+///
+/// Connections live ten minutes at most, since plans cached on empty tables are bad ones. A transaction that idles
+/// five seconds is ended by the server, so that a stopped process cannot hold its locks for ever.
+///
+/// # Errors
+/// When the URL cannot be read. The first connection is made when it is needed.
+pub fn connect_lazy(database_url: &str, application_name: &str, max_connections: u32) -> Result<PgPool, sqlx::Error> {
+    let options: PgConnectOptions = database_url.parse()?;
+    let options = options.application_name(application_name).options([
+        ("timezone", "UTC"),
+        ("idle_in_transaction_session_timeout", "5s"),
+        ("lock_timeout", "10s"),
+        ("statement_timeout", "30s"),
+        ("tcp_keepalives_idle", "5"),
+        ("tcp_user_timeout", "10000"),
+        ("client_connection_check_interval", "2s"),
+    ]);
+    Ok(PgPoolOptions::new()
+        .max_connections(max_connections)
+        .min_connections(0)
+        .max_lifetime(Duration::from_secs(600))
+        .acquire_timeout(Duration::from_secs(5))
+        .connect_lazy_with(options))
+}

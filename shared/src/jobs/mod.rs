@@ -1,0 +1,195 @@
+//! Jobs: durable intentions (docs/ARCHITECTURE.md, "Jobs"). PostgreSQL owns them; Redis only carries their ids.
+
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::ids::JobId;
+
+/// A stage of the path, with its own workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Queue {
+    /// Decides whether a purchase stands.
+    Confirm,
+    /// Ends the hold.
+    Mature,
+    /// Requests and sends payouts.
+    Payout,
+    /// Sends mail.
+    Notify,
+}
+
+impl Queue {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Confirm, Self::Mature, Self::Payout, Self::Notify];
+
+    /// The word in the database and in Redis keys.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirm => "confirm",
+            Self::Mature => "mature",
+            Self::Payout => "payout",
+            Self::Notify => "notify",
+        }
+    }
+
+    /// Reads the word of the database.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|queue| queue.as_str() == text)
+    }
+}
+
+/// What is to be done with the subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Ask the verifier about a purchase.
+    ConfirmPurchase,
+    /// End the hold of a purchase's cashback.
+    MatureCashback,
+    /// Request a payout for a user if one is due.
+    AutoPayout,
+    /// Bring a payout to the bank and to its end.
+    SendPayout,
+    /// Mail: cashback tracked.
+    MailTracked,
+    /// Mail: cashback confirmed.
+    MailConfirmed,
+    /// Mail: cashback available.
+    MailAvailable,
+    /// Mail: cashback reversed.
+    MailReversed,
+    /// Mail: payout sent.
+    MailPayoutSent,
+    /// Mail: payout failed, cancelled or returned.
+    MailPayoutFailed,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::ConfirmPurchase,
+        Self::MatureCashback,
+        Self::AutoPayout,
+        Self::SendPayout,
+        Self::MailTracked,
+        Self::MailConfirmed,
+        Self::MailAvailable,
+        Self::MailReversed,
+        Self::MailPayoutSent,
+        Self::MailPayoutFailed,
+    ];
+
+    /// The word in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConfirmPurchase => "purchases.confirm",
+            Self::MatureCashback => "cashback.mature",
+            Self::AutoPayout => "payouts.auto",
+            Self::SendPayout => "payouts.send",
+            Self::MailTracked => "mail.tracked",
+            Self::MailConfirmed => "mail.confirmed",
+            Self::MailAvailable => "mail.available",
+            Self::MailReversed => "mail.reversed",
+            Self::MailPayoutSent => "mail.payout_sent",
+            Self::MailPayoutFailed => "mail.payout_failed",
+        }
+    }
+
+    /// Reads the word of the database.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// Whose workers do it.
+    #[must_use]
+    pub fn queue(self) -> Queue {
+        match self {
+            Self::ConfirmPurchase => Queue::Confirm,
+            Self::MatureCashback => Queue::Mature,
+            Self::AutoPayout | Self::SendPayout => Queue::Payout,
+            Self::MailTracked
+            | Self::MailConfirmed
+            | Self::MailAvailable
+            | Self::MailReversed
+            | Self::MailPayoutSent
+            | Self::MailPayoutFailed => Queue::Notify,
+        }
+    }
+}
+
+/// An intention to be stored. One live job per kind and subject: a second one wakes the first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewJob {
+    /// What is to be done.
+    pub kind: Kind,
+    /// With what.
+    pub subject_id: Uuid,
+    /// When it is due.
+    pub run_at: Timestamp,
+    /// W3C trace context of what caused it.
+    pub traceparent: Option<String>,
+}
+
+/// A job under a claim of this process. The fence proves the claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// Which job.
+    pub id: JobId,
+    /// What is to be done.
+    pub kind: Kind,
+    /// With what.
+    pub subject_id: Uuid,
+    /// The claim's number.
+    pub fence: i32,
+    /// Failed attempts so far.
+    pub failures: i32,
+    /// Attempts that ended without an answer so far; above zero it must run alone in its process.
+    pub crashes: i32,
+    /// How often it answered `later`.
+    pub waits: i32,
+    /// W3C trace context of what caused it.
+    pub traceparent: Option<String>,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing is left to do.
+    Done,
+    /// It failed; once more after a back-off.
+    Retry {
+        /// How long to wait and how often to try.
+        class: ErrorClass,
+        /// What failed, for an operator; without secrets or personal data.
+        error: String,
+    },
+    /// Not yet: no failure. It sleeps until then or until it is woken.
+    Later {
+        /// When to look again.
+        until: Timestamp,
+    },
+    /// It became needless.
+    Cancelled {
+        /// Why.
+        reason: String,
+    },
+    /// It gave up; a person must look.
+    Dead {
+        /// Why.
+        error: String,
+    },
+}
+
+/// Kinds of failure, each with its own back-off and bound on attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorClass {
+    /// Our own database or Redis: soon again, without limit.
+    Internal,
+    /// A peer did not answer, answered 5xx or 429, or its circuit is open: without limit.
+    Peer,
+    /// A peer refused for a reason that may pass: a bounded number of times.
+    Refused,
+}

@@ -1,0 +1,15 @@
+//! What ClickNBack is: money, purchases, jobs. A folder is a business word, a file is plumbing.
+//!
+//! Read it in one direction (docs/ARCHITECTURE.md): a delivery becomes reports, reports a purchase, a purchase
+//! cashback, cashback a payout. PostgreSQL holds every fact; Redis only carries the ids of jobs.
+
+pub mod audit;
+pub mod auth;
+pub mod clock;
+pub mod config;
+pub mod db;
+pub mod ids;
+pub mod jobs;
+pub mod ledger;
+pub mod money;
+pub mod networks;
