@@ -1,5 +1,7 @@
 //! Networks: where reports come from, how their deliveries are read, and what each is trusted to do.
 
+pub mod rules;
+
 use rust_decimal::Decimal;
 use time::Duration;
 
@@ -47,6 +49,24 @@ pub enum Verifier {
     Manual,
 }
 
+impl Verifier {
+    /// The word in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AsReported => "as_reported",
+            Self::Simulated => "simulated",
+            Self::Manual => "manual",
+        }
+    }
+
+    /// Reads the word of the database.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::AsReported, Self::Simulated, Self::Manual].into_iter().find(|v| v.as_str() == text)
+    }
+}
+
 /// What the hold waits for besides its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MatureOn {
@@ -56,8 +76,26 @@ pub enum MatureOn {
     Paid,
 }
 
+impl MatureOn {
+    /// The word in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Approved => "approved",
+            Self::Paid => "paid",
+        }
+    }
+
+    /// Reads the word of the database.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Approved, Self::Paid].into_iter().find(|on| on.as_str() == text)
+    }
+}
+
 /// A network's word in our vocabulary (docs/ARCHITECTURE.md, "Words").
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Word {
     /// It exists.
     Tracked,
