@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod auth;
+pub mod batch;
 pub mod clock;
 pub mod config;
 pub mod db;
@@ -13,3 +14,4 @@ pub mod jobs;
 pub mod ledger;
 pub mod money;
 pub mod networks;
+pub mod telemetry;
