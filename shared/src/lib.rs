@@ -13,6 +13,7 @@ macro_rules! dec {
 
 pub mod audit;
 pub mod auth;
+pub mod batch;
 pub mod cashback;
 pub mod clicks;
 pub mod clock;
@@ -29,3 +30,4 @@ pub mod offers;
 pub mod payouts;
 pub mod purchases;
 pub mod reports;
+pub mod telemetry;
