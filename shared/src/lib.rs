@@ -13,3 +13,4 @@ pub mod jobs;
 pub mod ledger;
 pub mod money;
 pub mod networks;
+pub mod payouts;
