@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod auth;
+pub mod batch;
 pub mod clock;
 pub mod config;
 pub mod db;
@@ -14,3 +15,4 @@ pub mod ledger;
 pub mod money;
 pub mod networks;
 pub mod payouts;
+pub mod telemetry;
