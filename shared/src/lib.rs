@@ -13,3 +13,5 @@ pub mod jobs;
 pub mod ledger;
 pub mod money;
 pub mod networks;
+pub mod notifications;
+pub mod users;

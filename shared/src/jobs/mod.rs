@@ -1,5 +1,7 @@
 //! Jobs: durable intentions (docs/ARCHITECTURE.md, "Jobs"). PostgreSQL owns them; Redis only carries their ids.
 
+pub mod operator;
+
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
