@@ -14,5 +14,7 @@ pub mod jobs;
 pub mod ledger;
 pub mod money;
 pub mod networks;
+pub mod notifications;
 pub mod payouts;
 pub mod telemetry;
+pub mod users;

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::state::{self, Sent, Standing, State, Step};
 use super::store::{self, Payout};
 use super::write::{self, Transition};
-use super::{MANUAL, PayoutError, Rail, account};
+use super::{MANUAL, PayoutError, Rail};
 use crate::auth::seal::DataKeys;
 use crate::clock::Timestamp;
 use crate::db::{Conn, StoreError};
@@ -15,8 +15,7 @@ use crate::ids::{PayoutId, WorkerId};
 use crate::jobs::{self, Claimed, Outcome, Pushes, Room};
 use crate::ledger::{self, Book, Cause};
 use crate::money::Money;
-
-use super::account::BankAccount;
+use crate::users::BankAccount;
 
 /// What a rail is told, before it is put into its own words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,7 +145,7 @@ impl Attempt<'_> {
         keys: &DataKeys,
         compose: &(dyn Fn(&Instruction) -> Vec<u8> + Sync),
     ) -> Result<Begun, PayoutError> {
-        let Some(account) = account::open(self.conn, keys, payout.user).await? else {
+        let Some(account) = store::account(self.conn, keys, payout.user).await? else {
             // It was removed since the guard was read; the next attempt sees that and cancels.
             return self.answer(Outcome::Later { until: self.now }).await;
         };

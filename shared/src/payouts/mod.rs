@@ -14,7 +14,6 @@ use crate::config::{self, ConfigError};
 use crate::db::StoreError;
 use crate::money::Money;
 
-mod account;
 mod begin;
 mod cancel;
 mod movements;
@@ -25,7 +24,6 @@ mod state;
 pub mod store;
 mod write;
 
-pub use account::{BankAccount, NotAnAccount, SaveError, open as open_account, save as save_account};
 pub use begin::{Begun, Instruction, ToCall, begin};
 pub use cancel::{cancel_released, lock_unbegun};
 pub use movements::{Booked, Movement, MovementKind, book_movements, cursor};

@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::db::{Conn, StoreError, expect_rows};
 use crate::ids::{JobId, PayoutId, UserId};
 use crate::money::Money;
+use crate::users::{self, BankAccount};
 
 /// A payout as it stands, under a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -235,6 +236,25 @@ pub async fn shoppers(conn: &mut Conn, users: &[UserId]) -> Result<HashMap<UserI
         .into_iter()
         .map(|row| (row.id, Shopper { active: row.active, verified: row.verified, has_account: row.has_account }))
         .collect())
+}
+
+/// Where the shopper's money goes, opened; none if there is no account.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses or the account does not open.
+pub async fn account(conn: &mut Conn, keys: &DataKeys, user: UserId) -> Result<Option<BankAccount>, StoreError> {
+    let row = sqlx::query!("SELECT key_id, sealed FROM bank_accounts WHERE user_id = $1", user.0)
+        .fetch_optional(conn)
+        .await?;
+    row.map(|row| {
+        users::open_bank_account(keys, user, &row.key_id, &row.sealed).map_err(|error| StoreError::Corrupt {
+            table: "bank_accounts",
+            column: "sealed",
+            id: user.0,
+            found: error.to_string(),
+        })
+    })
+    .transpose()
 }
 
 /// What was told to the bank about a payout; none before its first begin.
