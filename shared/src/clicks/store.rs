@@ -44,8 +44,7 @@ pub async fn by_ref(conn: &mut Conn, refs: &[String]) -> Result<HashMap<String, 
     .await?;
     rows.into_iter()
         .map(|row| {
-            let corrupt =
-                |column, found| StoreError::Corrupt { table: "clicks", column, id: Uuid::nil(), found };
+            let corrupt = |column, found| StoreError::Corrupt { table: "clicks", column, id: Uuid::nil(), found };
             let promised = match (row.offer, row.kind, row.value, row.basis) {
                 (Some(id), Some(kind), Some(value), Some(basis)) => Some(Offer {
                     id,

@@ -54,8 +54,7 @@ pub(super) async fn apply(
     new: &[Report],
     revisit: &[OrderKey],
 ) -> Result<Applied, StoreError> {
-    let mut by_order: BTreeMap<OrderKey, Vec<Report>> =
-        revisit.iter().map(|key| (key.clone(), Vec::new())).collect();
+    let mut by_order: BTreeMap<OrderKey, Vec<Report>> = revisit.iter().map(|key| (key.clone(), Vec::new())).collect();
     for report in new {
         let key = (report.network.clone(), report.said.group_key.clone());
         by_order.entry(key).or_default().push(report.clone());
@@ -66,8 +65,7 @@ pub(super) async fn apply(
     let (mut orders, was_waiting) = fold_all(conn, now, rules, by_order).await?;
     let money = move_money(conn, &mut orders).await?;
     write(conn, now, new, &orders, &was_waiting, &money).await?;
-    let mut pushes =
-        payouts::cancel_released(conn, now, room, &money.released, "cashback was taken back").await?;
+    let mut pushes = payouts::cancel_released(conn, now, room, &money.released, "cashback was taken back").await?;
     pushes.extend(plan_jobs(conn, now, room, rules, &orders).await?);
 
     let mut fates = HashMap::new();
@@ -90,9 +88,8 @@ async fn fold_all(
     rules: &Rules,
     by_order: BTreeMap<OrderKey, Vec<Report>>,
 ) -> Result<(Orders, Vec<ReportId>), StoreError> {
-    let rules_of = |key: &OrderKey| {
-        rules.get(&key.0).map(Arc::as_ref).ok_or(StoreError::Database(sqlx::Error::RowNotFound))
-    };
+    let rules_of =
+        |key: &OrderKey| rules.get(&key.0).map(Arc::as_ref).ok_or(StoreError::Database(sqlx::Error::RowNotFound));
     let all: Vec<Report> = by_order.values().flatten().cloned().collect();
     let mut births = Births::load(conn, &all).await?;
     let mut proposed = BTreeMap::new();
@@ -185,10 +182,8 @@ async fn write(
     cashback::store::write_caps(conn, &money.caps).await?;
     ledger::store::write(conn, now, &money.book).await?;
 
-    let waiting: Vec<(&Report, Cause)> = orders
-        .values()
-        .flat_map(|(_, folded)| folded.waiting.iter().map(|(report, cause)| (report, *cause)))
-        .collect();
+    let waiting: Vec<(&Report, Cause)> =
+        orders.values().flat_map(|(_, folded)| folded.waiting.iter().map(|(report, cause)| (report, *cause))).collect();
     let done_waiting: Vec<ReportId> =
         was_waiting.iter().filter(|id| !waiting.iter().any(|(report, _)| report.id == **id)).copied().collect();
     reports::stop_waiting(conn, &done_waiting).await?;
@@ -263,8 +258,7 @@ async fn plan_jobs(
                 if prior.is_some_and(State::stands) {
                     want(Kind::MailReversed, now);
                     needless.extend(
-                        [Kind::ConfirmPurchase, Kind::MatureCashback, Kind::MailTracked]
-                            .map(|kind| (kind, after.id.0)),
+                        [Kind::ConfirmPurchase, Kind::MatureCashback, Kind::MailTracked].map(|kind| (kind, after.id.0)),
                     );
                 }
             }

@@ -65,10 +65,9 @@ impl Births {
             .ok_or(Cause::UnknownClick)?;
         let merchant = match &said.advertiser {
             None => click.merchant,
-            Some(advertiser) => *self
-                .merchants
-                .get(&(report.network.clone(), advertiser.clone()))
-                .ok_or(Cause::UnknownMerchant)?,
+            Some(advertiser) => {
+                *self.merchants.get(&(report.network.clone(), advertiser.clone())).ok_or(Cause::UnknownMerchant)?
+            }
         };
         let occurred_at = occurred(report);
         let currency = said.sale.as_ref().or(said.commission.as_ref()).map_or("EUR", |(_, currency)| currency);
@@ -162,14 +161,9 @@ fn is_euro(currency: &str) -> bool {
     currency.eq_ignore_ascii_case("EUR")
 }
 
-async fn merchants(
-    conn: &mut Conn,
-    reports: &[Report],
-) -> Result<HashMap<(String, String), MerchantId>, StoreError> {
-    let (networks, advertisers): (Vec<String>, Vec<String>) = reports
-        .iter()
-        .filter_map(|report| Some((report.network.clone(), report.said.advertiser.clone()?)))
-        .unzip();
+async fn merchants(conn: &mut Conn, reports: &[Report]) -> Result<HashMap<(String, String), MerchantId>, StoreError> {
+    let (networks, advertisers): (Vec<String>, Vec<String>) =
+        reports.iter().filter_map(|report| Some((report.network.clone(), report.said.advertiser.clone()?))).unzip();
     if networks.is_empty() {
         return Ok(HashMap::new());
     }

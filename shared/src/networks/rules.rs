@@ -24,11 +24,11 @@ pub async fn load(conn: &mut Conn) -> Result<HashMap<String, Arc<Network>>, Stor
     .await?;
     rows.into_iter()
         .map(|row| {
-            let corrupt =
-                |column, found| StoreError::Corrupt { table: "networks", column, id: Uuid::nil(), found };
+            let corrupt = |column, found| StoreError::Corrupt { table: "networks", column, id: Uuid::nil(), found };
             let network = Network {
                 verifier: Verifier::parse(&row.verifier).ok_or_else(|| corrupt("verifier", row.verifier.clone()))?,
-                mature_on: MatureOn::parse(&row.mature_on).ok_or_else(|| corrupt("mature_on", row.mature_on.clone()))?,
+                mature_on: MatureOn::parse(&row.mature_on)
+                    .ok_or_else(|| corrupt("mature_on", row.mature_on.clone()))?,
                 name: row.name.clone(),
                 adapter: row.adapter,
                 active: row.active,

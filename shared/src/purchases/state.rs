@@ -146,7 +146,9 @@ fn untrusted_after_confirmation(purchase: &Purchase, belief: &Belief, rules: &Ne
     match (raises && !belief.declines(), lowers) {
         (true, _) => Some(Effect::Difference("an untrusted report raises nothing after confirmation")),
         (false, true) if rules.may_reduce => None,
-        (false, true) => Some(Effect::Difference("an untrusted report of this network reduces nothing after confirmation")),
+        (false, true) => {
+            Some(Effect::Difference("an untrusted report of this network reduces nothing after confirmation"))
+        }
         (false, false) => Some(Effect::Unchanged),
     }
 }

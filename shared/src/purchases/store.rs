@@ -89,10 +89,8 @@ impl TryFrom<Row> for Purchase {
             .cashback_state
             .map(|text| CashbackState::parse(&text).ok_or_else(|| corrupt("cashback_state", text)))
             .transpose()?;
-        let mature_on = row
-            .mature_on
-            .map(|text| MatureOn::parse(&text).ok_or_else(|| corrupt("mature_on", text)))
-            .transpose()?;
+        let mature_on =
+            row.mature_on.map(|text| MatureOn::parse(&text).ok_or_else(|| corrupt("mature_on", text))).transpose()?;
         let terms = match (row.offer_id, row.term_kind, row.term_value, row.term_basis, row.cap_month, row.rate) {
             (None, ..) => None,
             (Some(offer), Some(kind), Some(value), Some(basis), Some(cap_month), Some(rate)) => Some(Terms {
@@ -169,10 +167,13 @@ pub async fn insert(conn: &mut Conn, now: Timestamp, purchases: &[&Purchase]) ->
         &purchases.iter().map(|p| p.occurred_at).collect::<Vec<_>>(),
         &purchases.iter().map(|p| p.created_at).collect::<Vec<_>>(),
         &purchases.iter().map(|p| terms(p).map(|t| t.offer.0)).collect::<Vec<_>>() as &[Option<Uuid>],
-        &purchases.iter().map(|p| terms(p).map(|t| t.kind.as_str().to_owned())).collect::<Vec<_>>() as &[Option<String>],
+        &purchases.iter().map(|p| terms(p).map(|t| t.kind.as_str().to_owned())).collect::<Vec<_>>()
+            as &[Option<String>],
         &purchases.iter().map(|p| terms(p).map(|t| t.value)).collect::<Vec<_>>() as &[Option<Decimal>],
-        &purchases.iter().map(|p| terms(p).map(|t| t.basis.as_str().to_owned())).collect::<Vec<_>>() as &[Option<String>],
-        &purchases.iter().map(|p| terms(p).and_then(|t| t.cap).map(Money::decimal)).collect::<Vec<_>>() as &[Option<Decimal>],
+        &purchases.iter().map(|p| terms(p).map(|t| t.basis.as_str().to_owned())).collect::<Vec<_>>()
+            as &[Option<String>],
+        &purchases.iter().map(|p| terms(p).and_then(|t| t.cap).map(Money::decimal)).collect::<Vec<_>>()
+            as &[Option<Decimal>],
         &purchases.iter().map(|p| terms(p).map(|t| t.cap_month)).collect::<Vec<_>>() as &[Option<Date>],
         &purchases.iter().map(|p| terms(p).map(|t| t.rate)).collect::<Vec<_>>() as &[Option<Decimal>],
         &column.states,
@@ -233,7 +234,8 @@ pub async fn update(conn: &mut Conn, now: Timestamp, purchases: &[&Purchase]) ->
         &column.reasons as &[Option<String>],
         &column.network_paid as &[Option<Timestamp>],
         &purchases.iter().map(|p| p.confirmed_at).collect::<Vec<_>>() as &[Option<Timestamp>],
-        &purchases.iter().map(|p| p.mature_on.map(|m| m.as_str().to_owned())).collect::<Vec<_>>() as &[Option<String>],
+        &purchases.iter().map(|p| p.mature_on.map(|m| m.as_str().to_owned())).collect::<Vec<_>>()
+            as &[Option<String>],
         &purchases.iter().map(|p| p.matures_at).collect::<Vec<_>>() as &[Option<Timestamp>],
         &purchases.iter().map(|p| p.matured_at).collect::<Vec<_>>() as &[Option<Timestamp>],
     )
