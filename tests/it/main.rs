@@ -1,3 +1,7 @@
 //! Integration tests.
 
+mod audit;
+mod concurrency;
+mod journeys;
 mod notify_mailer;
+mod privileges;
