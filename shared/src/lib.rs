@@ -5,11 +5,15 @@
 
 pub mod audit;
 pub mod auth;
+pub mod batch;
+pub mod clicks;
 pub mod clock;
 pub mod config;
 pub mod db;
+pub mod deliveries;
 pub mod ids;
 pub mod jobs;
 pub mod ledger;
 pub mod money;
 pub mod networks;
+pub mod telemetry;

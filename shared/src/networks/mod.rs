@@ -1,4 +1,20 @@
 //! Networks: where reports come from, how their deliveries are read, and what each is trusted to do.
+//!
+//! `snapshot` keeps them in memory for intake, `secrets` says who is admitted, `evidence` what is kept of a call, and
+//! `read` turns its bytes into statements by the network's adapter (`reference`, `awin`).
+
+mod awin;
+pub mod evidence;
+mod fields;
+mod read;
+mod reference;
+pub mod secrets;
+mod snapshot;
+pub mod store;
+
+pub use read::{Adapter, read};
+pub use secrets::Secrets;
+pub use snapshot::{Networks, Source};
 
 use rust_decimal::Decimal;
 use time::Duration;
@@ -47,6 +63,24 @@ pub enum Verifier {
     Manual,
 }
 
+impl Verifier {
+    /// The word in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AsReported => "as_reported",
+            Self::Simulated => "simulated",
+            Self::Manual => "manual",
+        }
+    }
+
+    /// Reads the word of the database.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::AsReported, Self::Simulated, Self::Manual].into_iter().find(|v| v.as_str() == text)
+    }
+}
+
 /// What the hold waits for besides its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MatureOn {
@@ -54,6 +88,23 @@ pub enum MatureOn {
     Approved,
     /// The network's payment to us.
     Paid,
+}
+
+impl MatureOn {
+    /// The word in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Approved => "approved",
+            Self::Paid => "paid",
+        }
+    }
+
+    /// Reads the word of the database.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Approved, Self::Paid].into_iter().find(|on| on.as_str() == text)
+    }
 }
 
 /// A network's word in our vocabulary (docs/ARCHITECTURE.md, "Words").
