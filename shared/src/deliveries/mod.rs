@@ -94,7 +94,16 @@ pub async fn take_in(
         )
         .execute(&mut *conn)
         .await?;
+        let key = delivery.sender_id.as_ref().map_or_else(|| hex::encode(delivery.digest), |id| format!("id:{id}"));
+        let first = sqlx::query_scalar!(
+            "SELECT digest FROM delivery_keys WHERE network = $1 AND key = $2",
+            delivery.network.name,
+            key,
+        )
+        .fetch_one(&mut *conn)
+        .await?;
         let (answer, reason) = match &delivery.reading {
+            _ if first != delivery.digest => (Answer::Quarantined, None),
             _ if seen.rows_affected() == 0 => (Answer::Duplicate, None),
             Reading::Reports(_) => (Answer::Accepted, None),
             Reading::Ignored(why) => (Answer::Ignored, Some(why)),

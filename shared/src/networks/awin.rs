@@ -112,7 +112,7 @@ fn decoded(text: &str) -> Result<Cow<'_, str>, Refusal> {
 }
 
 fn statement(notification: Notification<'_>) -> Result<Statement, Refusal> {
-    let id = |name, given: Option<Given<'_>>| fields::reference(name, given.map(Given::as_text));
+    let id = |name, given: Option<Given<'_>>| fields::reference(name, given.map(Given::into_text));
     let amount = |name, given: Option<Given<'_>>| fields::amount(name, given.filter(|given| !is_zero(given)));
     let transaction_id = id("transactionId", notification.transaction_id)?.ok_or("transactionId is missing")?;
     let currency =

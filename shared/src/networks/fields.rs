@@ -38,7 +38,7 @@ pub(super) enum Given<'a> {
 
 impl<'a> Given<'a> {
     /// Takes a number for the text it is written as, for senders that do not keep the two apart.
-    pub(super) fn as_text(self) -> Self {
+    pub(super) fn into_text(self) -> Self {
         match self {
             Self::Number(digits) => Self::Text(Cow::Borrowed(digits)),
             other => other,
@@ -104,7 +104,7 @@ fn is_absent(text: &str) -> bool {
 
 /// An amount that is not below zero, with at most four decimals; none when absent.
 pub(super) fn amount(name: &str, given: Option<Given<'_>>) -> Result<Option<Decimal>, Refusal> {
-    let Some(written) = present(name, given.map(Given::as_text))? else { return Ok(None) };
+    let Some(written) = present(name, given.map(Given::into_text))? else { return Ok(None) };
     let amount = decimal(&written).map_err(|why| format!("{name} {} {why}", shown(&*written)))?;
     if amount < Decimal::ZERO {
         return Err(format!(
@@ -151,7 +151,7 @@ pub(super) fn in_range(at: Timestamp) -> Option<Timestamp> {
 
 /// A whole number from zero on, as the sender's own order of statements; none when absent.
 pub(super) fn whole(name: &str, given: Option<Given<'_>>) -> Result<Option<i64>, Refusal> {
-    let Some(text) = present(name, given.map(Given::as_text))? else { return Ok(None) };
+    let Some(text) = present(name, given.map(Given::into_text))? else { return Ok(None) };
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse()
         .ok()
@@ -310,7 +310,7 @@ mod tests {
         assert!(text("key", given(&"é".repeat(200))).is_ok());
         assert!(text("key", given(&"é".repeat(201))).is_err());
         assert!(text("key", Some(Given::Number("12"))).is_err());
-        assert_eq!(text("key", Some(Given::Number("12").as_text())), Ok(Some("12".to_owned())));
+        assert_eq!(text("key", Some(Given::Number("12").into_text())), Ok(Some("12".to_owned())));
         assert_eq!(words("reason", given(&"x".repeat(9000))).unwrap().unwrap().len(), LONGEST_REASON);
     }
 
