@@ -17,13 +17,15 @@ pub struct Problem {
     message: &'static str,
     details: Value,
     retry_after: Option<Duration>,
+    /// The methods of the route; with them the short form is answered.
+    allow: Option<&'static str>,
 }
 
 impl Problem {
     /// A problem without details.
     #[must_use]
     pub fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
-        Self { status, code, message, details: json!({}), retry_after: None }
+        Self { status, code, message, details: json!({}), retry_after: None, allow: None }
     }
 
     /// Adds details; `details` must be an object.
@@ -45,6 +47,13 @@ impl Problem {
     pub fn not_found(resource_type: &str, resource_id: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", "The resource does not exist.")
             .with(json!({"resource_type": resource_type, "resource_id": resource_id}))
+    }
+
+    /// The route exists, for other methods.
+    #[must_use]
+    pub fn wrong_method(allow: &'static str) -> Self {
+        let problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "Method Not Allowed");
+        Self { allow: Some(allow), ..problem }
     }
 
     /// Our database does not answer: the caller loses nothing by trying again.
@@ -69,6 +78,10 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        if let Some(allow) = self.allow {
+            let allow = [(header::ALLOW, HeaderValue::from_static(allow))];
+            return (self.status, allow, Json(json!({"detail": self.message}))).into_response();
+        }
         let body = json!({"error": {"code": self.code, "message": self.message, "details": self.details}});
         let mut response = (self.status, Json(body)).into_response();
         if let Some(wait) = self.retry_after {
@@ -82,13 +95,6 @@ impl IntoResponse for Problem {
 /// No such route.
 pub async fn unknown_route() -> Response {
     (StatusCode::NOT_FOUND, Json(json!({"detail": "Not Found"}))).into_response()
-}
-
-/// The route exists, for other methods.
-#[must_use]
-pub fn wrong_method(allow: &'static str) -> Response {
-    let allow = [(header::ALLOW, HeaderValue::from_static(allow))];
-    (StatusCode::METHOD_NOT_ALLOWED, allow, Json(json!({"detail": "Method Not Allowed"}))).into_response()
 }
 
 /// A handler panicked: a defect of ours, already logged by the panic hook.

@@ -11,8 +11,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::error::{self, Problem};
+use crate::intake;
 use crate::state::AppState;
-use crate::{error, intake};
 
 /// A snapshot of the networks older than this means that the process does not turn.
 const STALE: Duration = Duration::from_secs(15);
@@ -21,11 +22,11 @@ const STALE: Duration = Duration::from_secs(15);
 pub fn public(state: AppState) -> Router {
     Router::new()
         // Any method: an unknown network is told before a wrong method.
-        .route("/in/{network}", any(intake::signed))
-        .route("/in/{network}/{secret}", any(intake::with_secret))
+        .route("/in/{network}", any(intake::receive))
+        .route("/in/{network}/{secret}", any(intake::receive))
         .route("/health/live", get(|| async { Json(json!({"status": "alive"})) }))
         .route("/health/ready", get(ready))
-        .method_not_allowed_fallback(|| async { error::wrong_method("GET, HEAD") })
+        .method_not_allowed_fallback(|| async { Problem::wrong_method("GET, HEAD") })
         .fallback(error::unknown_route)
         .layer(CatchPanicLayer::custom(error::panicked))
         .with_state(state)

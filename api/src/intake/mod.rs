@@ -13,8 +13,8 @@ mod trace;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, request};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde_json::json;
@@ -28,7 +28,7 @@ use tracing::{info, warn};
 pub use commit::{Intake, Limits};
 pub use limit::{Limiter, Rate};
 
-use crate::error::{Problem, wrong_method};
+use crate::error::Problem;
 use crate::state::AppState;
 
 /// How a call proved who sent it.
@@ -41,21 +41,12 @@ struct Proof {
     presented: String,
 }
 
-/// `POST /in/{network}`: signed.
-pub async fn signed(State(state): State<AppState>, Path(network): Path<String>, request: Request) -> Response {
-    call(&state, &network, None, request).await
-}
-
-/// `GET|POST /in/{network}/{secret}`.
-pub async fn with_secret(
-    State(state): State<AppState>,
-    Path((network, _)): Path<(String, String)>,
-    uri: Uri,
-    request: Request,
-) -> Response {
-    // As it was sent: decoding could turn other bytes into the same text.
-    let secret = uri.path().rsplit('/').next().unwrap_or_default().to_owned();
-    call(&state, &network, Some(secret), request).await
+/// `POST /in/{network}`, signed, and `GET|POST /in/{network}/{secret}`.
+pub async fn receive(State(state): State<AppState>, request: Request) -> Response {
+    // The segments as they were sent: a secret need not be text, and decoding it is for the one comparison only.
+    let mut segments = request.uri().path().split('/').skip(2).map(str::to_owned);
+    let (network, secret) = (segments.next().unwrap_or_default(), segments.next());
+    call(&state, &network, secret, request).await
 }
 
 async fn call(state: &AppState, network: &str, secret: Option<String>, request: Request) -> Response {
@@ -64,7 +55,7 @@ async fn call(state: &AppState, network: &str, secret: Option<String>, request: 
         Ok((source, adapter, incoming)) => state.intake.take(&source, adapter, incoming).await,
         Err(refused) => {
             metrics::counter!("intake_refused_total", "status" => refused.status().as_str().to_owned()).increment(1);
-            refused
+            refused.into_response()
         }
     };
     metrics::histogram!("intake_seconds").record(started.elapsed().as_secs_f64());
@@ -77,24 +68,22 @@ async fn admit(
     name: &str,
     secret: Option<String>,
     request: Request,
-) -> Result<(Arc<Source>, Adapter, Incoming), Response> {
+) -> Result<(Arc<Source>, Adapter, Incoming), Problem> {
     let (head, body) = request.into_parts();
-    let (source, adapter) = find(state, name).map_err(Problem::into_response)?;
+    let (source, adapter) = find(state, name)?;
     check_method(adapter, secret.is_some(), &head.method)?;
-    let body = body::read(&head.headers, body).await.map_err(Problem::into_response)?;
+    let body = body::read(&head.headers, body).await?;
     let now = state.clock.now();
     let address = state.proxies.client(&head.headers, &head.extensions);
-    let limited = |limiter: &Limiter| {
-        let taken = limiter.take(&source.network.name, address, Instant::now());
-        taken.map_err(|wait| Problem::rate_limited(wait).into_response())
-    };
+    let limited =
+        |limiter: &Limiter| limiter.take(&source.network.name, address, Instant::now()).map_err(Problem::rate_limited);
     let proof = match authenticate(&source, secret, &head.headers, &body, now) {
         Ok(proof) => proof,
         Err(refused) => {
             limited(&state.refused_calls)?;
             // No header, query or path: they may hold a secret with a slip in it.
             info!(network = %source.network.name, reason = refused.reason, "Call of network {} is not authenticated", source.network.name);
-            return Err(refused.into_response());
+            return Err(refused.into());
         }
     };
     limited(&state.admitted_calls)?;
@@ -112,12 +101,12 @@ fn find(state: &AppState, name: &str) -> Result<(Arc<Source>, Adapter), Problem>
     Ok((source, adapter))
 }
 
-fn check_method(adapter: Adapter, has_secret: bool, method: &Method) -> Result<(), Response> {
+fn check_method(adapter: Adapter, has_secret: bool, method: &Method) -> Result<(), Problem> {
     let takes_get = has_secret && adapter.takes_get();
     match *method {
         Method::POST => Ok(()),
         Method::GET if takes_get => Ok(()),
-        _ => Err(wrong_method(if takes_get { "GET, POST" } else { "POST" })),
+        _ => Err(Problem::wrong_method(if takes_get { "GET, POST" } else { "POST" })),
     }
 }
 
@@ -128,11 +117,9 @@ struct Unauthenticated {
     reason: &'static str,
 }
 
-impl IntoResponse for Unauthenticated {
-    fn into_response(self) -> Response {
-        Problem::new(StatusCode::UNAUTHORIZED, self.code, self.message)
-            .with(json!({"reason": self.reason}))
-            .into_response()
+impl From<Unauthenticated> for Problem {
+    fn from(refused: Unauthenticated) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, refused.code, refused.message).with(json!({"reason": refused.reason}))
     }
 }
 

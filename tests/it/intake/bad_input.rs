@@ -39,7 +39,8 @@ async fn what_cannot_be_read_is_kept_in_quarantine_byte_for_byte() {
         row("amount", json!("1e999999")),
         row("amount", json!(true)),
         row("amount", json!(["48.50"])),
-        br#"{"type":"purchase.reported","data":{"order_id":"1","status":"tracked","amount":NaN,"currency":"EUR"}}"#.to_vec(),
+        br#"{"type":"purchase.reported","data":{"order_id":"1","status":"tracked","amount":NaN,"currency":"EUR"}}"#
+            .to_vec(),
         row("currency", json!("")),
         row("currency", json!("EURO")),
         row("occurred_at", json!("yesterday")),
@@ -67,7 +68,11 @@ async fn what_cannot_be_read_is_kept_in_quarantine_byte_for_byte() {
 async fn what_awin_sends_and_cannot_be_read_is_kept_too() {
     let api = Api::start().await;
     for body in [
-        "", "hello", "{", "AwinTransactionPush=", "AwinTransactionPush=%FF",
+        "",
+        "hello",
+        "{",
+        "AwinTransactionPush=",
+        "AwinTransactionPush=%FF",
         r#"{"transactionId":"","transactionAmount":"0"}"#,
         r#"{"transactionId":"1","transactionAmount":"-1.00","transactionCurrency":"EUR"}"#,
         r#"{"transactionId":"1","transactionAmount":"NaN","transactionCurrency":"EUR"}"#,

@@ -20,7 +20,10 @@ pub(super) async fn exchange(url: &str, call: &[u8]) -> String {
 #[tokio::test]
 async fn without_the_database_callers_are_asked_to_come_back() {
     let api = Api::start().await;
-    assert_eq!(api.get("/health/ready").send().await.unwrap().json::<Value>().await.unwrap(), json!({"status": "ready"}));
+    assert_eq!(
+        api.get("/health/ready").send().await.unwrap().json::<Value>().await.unwrap(),
+        json!({"status": "ready"})
+    );
     api.database.pool.close().await;
     let response = api.signed("msg_1", r#"{"type":"ping"}"#).send().await.unwrap();
     assert!(response.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
