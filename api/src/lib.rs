@@ -1,1 +1,87 @@
-//! placeholder
+//! The process that answers HTTP: intake on the public listener, probes and metrics on the private one.
+
+pub mod error;
+pub mod extract;
+pub mod intake;
+mod routes;
+mod serve;
+pub mod state;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use metrics_exporter_prometheus::PrometheusHandle;
+use shared::auth::seal::DataKeys;
+use shared::clock::Clock;
+use shared::jobs::redis::Pusher;
+use shared::networks::Networks;
+use shared::{config, db, telemetry};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+pub use routes::{private as private_router, public as router};
+pub use serve::{bind, serve};
+
+use crate::extract::client::TrustedProxies;
+use crate::intake::Limits;
+use crate::state::Shared;
+
+/// How old the networks in memory may be while the database answers.
+const REFRESH: Duration = Duration::from_secs(1);
+
+/// Runs the process from its environment until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When a setting is missing or wrong, or an address is taken.
+pub async fn run() -> anyhow::Result<()> {
+    telemetry::start_logging()?;
+    let metrics = telemetry::start_metrics();
+    let pool =
+        db::connect_lazy(&config::required("DATABASE_URL")?, "api", config::parsed("POOL_SIZE", "a number", 10)?)?;
+    let pusher = Pusher::connect(&config::required("REDIS_URL")?, pool.clone()).await.context("REDIS_URL")?;
+    let data_keys = DataKeys::load(Path::new(&config::required("DATA_KEY_FILE")?))?;
+    let proxies: TrustedProxies =
+        config::parsed("TRUSTED_PROXIES", "addresses or networks", TrustedProxies::default())?;
+    let networks = Arc::new(Networks::new(data_keys, Clock::System));
+    if let Err(error) = networks.refresh(&pool).await {
+        warn!(error = &error as &dyn std::error::Error, "Networks are not read yet; calls are answered 503 until then");
+    }
+
+    let stop = serve::on_signal()?;
+    let state =
+        Shared::start(pool.clone(), Clock::System, Arc::clone(&networks), Some(pusher), proxies, Limits::default());
+    let public = bind(&config::optional("LISTEN")?.unwrap_or_else(|| "127.0.0.1:8080".to_owned())).await?;
+    let fresh = tokio::spawn({
+        let (pool, stop) = (pool.clone(), stop.clone());
+        async move { networks.keep_fresh(&pool, REFRESH, stop).await }
+    });
+    let probes = private(&state, metrics, &stop).await?;
+    info!(listen = %public.local_addr()?, "Api is up");
+    serve(public, router(state), stop).await?;
+    fresh.await?;
+    if let Some(probes) = probes {
+        probes.await??;
+    }
+    pool.close().await;
+    info!("Api has stopped");
+    Ok(())
+}
+
+type Served = tokio::task::JoinHandle<std::io::Result<()>>;
+
+/// Starts the private listener unless it is off.
+async fn private(
+    state: &state::AppState,
+    metrics: Option<PrometheusHandle>,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<Served>> {
+    let address = config::optional("LISTEN_PRIVATE")?.unwrap_or_else(|| "127.0.0.1:0".to_owned());
+    if address == "off" {
+        return Ok(None);
+    }
+    let listener = bind(&address).await?;
+    info!(listen = %listener.local_addr()?, "Probes and metrics are up");
+    Ok(Some(tokio::spawn(serve(listener, private_router(Arc::clone(state), metrics), stop.clone()))))
+}

@@ -1,7 +1,8 @@
-//! Integration tests.
+//! Integration tests: one binary, real PostgreSQL, real Redis.
 
 mod audit;
 mod concurrency;
+mod intake;
 mod journeys;
 mod notify_mailer;
 mod privileges;

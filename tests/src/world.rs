@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use rust_decimal::Decimal;
 use shared::clock::{Clock, Timestamp};
@@ -12,7 +12,7 @@ use shared::intake::take_in;
 use shared::jobs::{self, Claimed, Queue, Room, Worked};
 use shared::ledger::audit;
 use shared::money::Money;
-use shared::networks::{ConfirmRule, MatureOn, Network, Reading, Statement, Verifier, Word, rules};
+use shared::networks::{self, ConfirmRule, MatureOn, Network, Reading, Statement, Verifier, Word};
 use sqlx::PgPool;
 use time::Duration;
 use time::macros::datetime;
@@ -86,22 +86,7 @@ impl World {
     pub async fn new(network: Network) -> Result<Self> {
         let pool = database::fresh().await?.pool;
         let (merchant, offer) = (MerchantId::new(), OfferId::new());
-        sqlx::query(
-            "INSERT INTO networks (name, adapter, verifier, mature_on, hold_seconds, may_reduce,
-                                   confirm_after_seconds, confirm_max_amount, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        )
-        .bind(&network.name)
-        .bind(&network.adapter)
-        .bind(network.verifier.as_str())
-        .bind(network.mature_on.as_str())
-        .bind(network.hold.whole_seconds())
-        .bind(network.may_reduce)
-        .bind(network.confirm_rule.map(|rule| rule.after.whole_seconds()))
-        .bind(network.confirm_rule.and_then(|rule| rule.max_amount).map(Money::decimal))
-        .bind(NOON)
-        .execute(&pool)
-        .await?;
+        networks::store::save(&mut *pool.acquire().await?, NOON, &network).await?;
         sqlx::query("INSERT INTO merchants (id, name, created_at) VALUES ($1, 'Shoply', $2)")
             .bind(merchant.0)
             .bind(NOON)
@@ -116,8 +101,7 @@ impl World {
         .bind(NOON)
         .execute(&pool)
         .await?;
-        let network = rules::load(&mut *pool.acquire().await?).await?.remove(&network.name);
-        let Some(network) = network else { bail!("the network was not stored") };
+        let network = Arc::new(network);
         Ok(Self { pool, clock: Clock::manual(NOON), worker: WorkerId::new(), network, merchant, offer })
     }
 
@@ -201,7 +185,8 @@ impl World {
     /// # Errors
     /// When the database refuses.
     pub async fn hear(&self, statement: Statement) -> Result<Answer> {
-        Ok(self.take_in(&[self.delivery(true, &[statement])]).await?[0])
+        let answers = self.take_in(&[self.delivery(true, &[statement])]).await?;
+        answers.first().copied().context("one delivery has one answer")
     }
 
     /// One untrusted delivery of one statement.
@@ -209,7 +194,8 @@ impl World {
     /// # Errors
     /// When the database refuses.
     pub async fn overhear(&self, statement: Statement) -> Result<Answer> {
-        Ok(self.take_in(&[self.delivery(false, &[statement])]).await?[0])
+        let answers = self.take_in(&[self.delivery(false, &[statement])]).await?;
+        answers.first().copied().context("one delivery has one answer")
     }
 
     /// Claims everything that is due in a queue.

@@ -1,3 +1,4 @@
 //! Proving who speaks, and keeping what must stay secret.
 
 pub mod seal;
+pub mod webhook;

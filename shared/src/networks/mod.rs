@@ -1,6 +1,20 @@
 //! Networks: where reports come from, how their deliveries are read, and what each is trusted to do.
+//!
+//! `snapshot` keeps them in memory for intake, `secrets` says who is admitted, `evidence` what is kept of a call, and
+//! `read` turns its bytes into statements by the network's adapter (`reference`, `awin`).
 
-pub mod rules;
+mod awin;
+pub mod evidence;
+mod fields;
+mod read;
+mod reference;
+pub mod secrets;
+mod snapshot;
+pub mod store;
+
+pub use read::{Adapter, read};
+pub use secrets::Secrets;
+pub use snapshot::{Networks, Source};
 
 use rust_decimal::Decimal;
 use time::Duration;

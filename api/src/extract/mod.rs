@@ -1,0 +1,3 @@
+//! What handlers need to know of a request before they read it.
+
+pub mod client;

@@ -1,0 +1,54 @@
+//! Reading a body of bounded size in bounded time.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode, header};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use serde_json::json;
+
+use crate::error::Problem;
+
+/// Largest body of a delivery, in bytes.
+pub(super) const LARGEST: usize = 256 * 1024;
+/// How much of a body that is too large is still read, so that its sender sees the answer and not a closed connection.
+const MOST_READ: usize = 1024 * 1024;
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The whole body.
+///
+/// # Errors
+/// 413 above [`LARGEST`] bytes, 408 when it takes too long, 400 when the connection breaks it off.
+pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > MOST_READ) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(PATIENCE, collect(body)).await {
+        Ok(read) => read,
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "The body did not arrive in time.")),
+    }
+}
+
+async fn collect(mut body: Body) -> Result<Bytes, Problem> {
+    let mut whole = BytesMut::new();
+    let mut length = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let broken = |_| Problem::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", "The body was broken off.");
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        length = length.saturating_add(data.len());
+        if length > MOST_READ {
+            break;
+        }
+        if length <= LARGEST {
+            whole.extend_from_slice(&data);
+        }
+    }
+    if length > LARGEST { Err(too_large()) } else { Ok(whole.freeze()) }
+}
+
+fn too_large() -> Problem {
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "The body is too large.")
+        .with(json!({"limit_bytes": LARGEST}))
+}
