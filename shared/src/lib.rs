@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod auth;
+pub mod batch;
 pub mod clock;
 pub mod config;
 pub mod db;
@@ -15,4 +16,5 @@ pub mod ledger;
 pub mod money;
 pub mod networks;
 pub mod notifications;
+pub mod telemetry;
 pub mod users;

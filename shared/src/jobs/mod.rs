@@ -1,8 +1,37 @@
 //! Jobs: durable intentions (docs/ARCHITECTURE.md, "Jobs"). PostgreSQL owns them; Redis only carries their ids.
+//!
+//! [`enqueue`] stores them inside the caller's transaction; after its commit [`redis::Pusher::push`] hands their ids
+//! to whichever worker is free. A worker claims them ([`claim`]), works, and answers for all of them at once
+//! ([`settle()`]). What a commit, a push or a claim loses on the way costs time only: [`dispatch`] pushes it again,
+//! [`rescue`] frees what a dead process held.
+//!
+//! Job rows are locked in one order everywhere, by kind and subject, so that two transactions never wait for each
+//! other; everything that scans uses `SKIP LOCKED`.
+
+pub mod backoff;
+pub mod claim;
+pub mod cron;
+pub mod dead;
+pub mod dispatch;
+mod enqueue;
+mod needless;
+pub mod queues;
+pub mod redis;
+pub mod rescue;
+mod room;
+mod settle;
+mod verdict;
+pub mod workers;
 
 pub mod operator;
 
 use uuid::Uuid;
+
+pub use self::claim::lock_claims;
+pub use self::enqueue::enqueue;
+pub use self::needless::end_needless;
+pub use self::room::Room;
+pub use self::settle::{Worked, settle};
 
 use crate::clock::Timestamp;
 use crate::ids::JobId;
@@ -120,6 +149,22 @@ impl Kind {
             | Self::MailPayoutFailed => Queue::Notify,
         }
     }
+
+    /// 1 for what is popped before the rest of its queue: payouts that exist before new ones, mail about payouts
+    /// before mail about cashback.
+    #[must_use]
+    pub fn priority(self) -> i16 {
+        match self {
+            Self::SendPayout | Self::MailPayoutSent | Self::MailPayoutFailed => 1,
+            Self::ConfirmPurchase
+            | Self::MatureCashback
+            | Self::AutoPayout
+            | Self::MailTracked
+            | Self::MailConfirmed
+            | Self::MailAvailable
+            | Self::MailReversed => 0,
+        }
+    }
 }
 
 /// An intention to be stored. One live job per kind and subject: a second one wakes the first.
@@ -195,3 +240,30 @@ pub enum ErrorClass {
     /// A peer refused for a reason that may pass: a bounded number of times.
     Refused,
 }
+
+/// An id to be handed to Redis once the transaction that stored it has committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Push {
+    /// Whose workers do it.
+    pub queue: Queue,
+    /// 1 is popped before 0.
+    pub priority: i16,
+    /// Which job.
+    pub id: JobId,
+}
+
+/// Ids to be handed to Redis after the commit: pass them to [`redis::Pusher::push`]. Losing them costs time only.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use = "push them after the commit, or the jobs wait until dispatch finds them"]
+pub struct Pushes(pub Vec<Push>);
+
+impl Pushes {
+    /// Adds those of another step of the same transaction.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+}
+
+/// How long a job handed to Redis may wait for a claim before dispatch hands it over again, in seconds of the
+/// database's clock. The statements say it as `interval '15 seconds'`.
+pub const PUSH_SECONDS: u64 = 15;
