@@ -1,3 +1,5 @@
 //! Integration tests.
 
+mod cli;
+mod notify;
 mod notify_mailer;
