@@ -1,0 +1,4 @@
+//! The demo: a seeded world, a day of deliveries, and whether everything came out right.
+
+pub mod catalogue;
+pub mod seed;
