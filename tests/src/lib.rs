@@ -6,3 +6,4 @@ pub mod network;
 pub mod processes;
 pub mod sandbox;
 pub mod servers;
+pub mod stack;

@@ -37,8 +37,7 @@ impl Identity {
     pub fn signal(self, name: &str) {
         if self.is_alive() {
             // The shell's own `kill`: there is a shell everywhere, and no unsafe call is needed.
-            let _ =
-                std::process::Command::new("/bin/sh").args(["-c", &format!("kill -{name} {}", self.pid)]).status();
+            let _ = std::process::Command::new("/bin/sh").args(["-c", &format!("kill -{name} {}", self.pid)]).status();
         }
     }
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use tests::stack::{Profile, command, supervise};
 
 #[derive(Parser)]
 #[command(about = "Private servers and the whole stack, for development, tests and the demo")]
@@ -14,6 +15,31 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Bring the stack up in the background
+    Up {
+        /// What it is for
+        #[arg(long, value_enum, default_value = "demo")]
+        profile: Profile,
+        /// Which world to seed, when it is new
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// End what `up` has started
+    Down {
+        /// Which
+        #[arg(long, value_enum, default_value = "demo")]
+        profile: Profile,
+    },
+    /// Keep a stack alive (`up` calls it)
+    #[command(hide = true)]
+    Supervise {
+        /// What it is for
+        #[arg(long, value_enum)]
+        profile: Profile,
+        /// Which world to seed
+        #[arg(long)]
+        seed: u64,
+    },
     /// Run a command with a private PostgreSQL and Redis; exits with its code
     Servers {
         /// The command and its arguments
@@ -25,6 +51,19 @@ enum Command {
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     Ok(match Arguments::parse().command {
+        Command::Up { profile, seed } => {
+            command::up(profile, seed).await?;
+            eprintln!("up: {}", profile.directory()?.join("stack.env").display());
+            ExitCode::SUCCESS
+        }
+        Command::Down { profile } => {
+            command::down(profile).await?;
+            ExitCode::SUCCESS
+        }
+        Command::Supervise { profile, seed } => {
+            supervise(profile, seed).await?;
+            ExitCode::SUCCESS
+        }
         Command::Servers { command } => exit_code(tests::servers::run_with_servers(&command).await?),
     })
 }

@@ -139,10 +139,30 @@ impl Catalogue {
 
 fn shops(random: &mut StdRng) -> Vec<Shop> {
     let names = [
-        "Alder Books", "Birch Outdoor", "Cedar Home", "Dahlia Beauty", "Elm Electronics", "Fern Garden", "Ginkgo Tea",
-        "Hazel Toys", "Iris Optics", "Juniper Travel", "Kelp Sports", "Larch Tools", "Maple Music", "Nettle Pharmacy",
-        "Oak Furniture", "Poplar Paper", "Quince Kitchen", "Rowan Shoes", "Sorrel Fashion", "Thistle Pets",
-        "Umber Art", "Vetch Bikes", "Willow Sleep", "Yarrow Market",
+        "Alder Books",
+        "Birch Outdoor",
+        "Cedar Home",
+        "Dahlia Beauty",
+        "Elm Electronics",
+        "Fern Garden",
+        "Ginkgo Tea",
+        "Hazel Toys",
+        "Iris Optics",
+        "Juniper Travel",
+        "Kelp Sports",
+        "Larch Tools",
+        "Maple Music",
+        "Nettle Pharmacy",
+        "Oak Furniture",
+        "Poplar Paper",
+        "Quince Kitchen",
+        "Rowan Shoes",
+        "Sorrel Fashion",
+        "Thistle Pets",
+        "Umber Art",
+        "Vetch Bikes",
+        "Willow Sleep",
+        "Yarrow Market",
     ];
     let percents = [100, 150, 250, 300, 333, 400, 500, 675, 750, 800];
     names

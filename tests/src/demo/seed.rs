@@ -107,14 +107,16 @@ async fn shoppers(conn: &mut PgConnection, world: &Catalogue, keys: &DataKeys, n
             .await?;
         let plain = serde_json::json!({ "iban": shopper.iban, "holder": shopper.holder }).to_string();
         let (key_id, sealed) = keys.seal(shopper.id.as_bytes(), plain.as_bytes())?;
-        sqlx::query("INSERT INTO bank_accounts (user_id, key_id, sealed, masked, updated_at) VALUES ($1, $2, $3, $4, $5)")
-            .bind(shopper.id)
-            .bind(key_id)
-            .bind(sealed)
-            .bind(format!("DE…{}", &shopper.iban[shopper.iban.len() - 4..]))
-            .bind(now)
-            .execute(&mut *conn)
-            .await?;
+        sqlx::query(
+            "INSERT INTO bank_accounts (user_id, key_id, sealed, masked, updated_at) VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(shopper.id)
+        .bind(key_id)
+        .bind(sealed)
+        .bind(format!("DE…{}", &shopper.iban[shopper.iban.len() - 4..]))
+        .bind(now)
+        .execute(&mut *conn)
+        .await?;
     }
     Ok(())
 }
@@ -148,12 +150,14 @@ async fn networks(
     .bind(now)
     .execute(&mut *conn)
     .await?;
-    sqlx::query("INSERT INTO network_secrets (id, network, kind, digest, created_at) VALUES ($1, 'awin', 'path', $2, $3)")
-        .bind(Uuid::now_v7())
-        .bind(Sha256::digest(secrets.awin.as_bytes()).to_vec())
-        .bind(now)
-        .execute(&mut *conn)
-        .await?;
+    sqlx::query(
+        "INSERT INTO network_secrets (id, network, kind, digest, created_at) VALUES ($1, 'awin', 'path', $2, $3)",
+    )
+    .bind(Uuid::now_v7())
+    .bind(Sha256::digest(secrets.awin.as_bytes()).to_vec())
+    .bind(now)
+    .execute(&mut *conn)
+    .await?;
     for shop in &world.shops {
         sqlx::query(
             "INSERT INTO network_merchants (network, advertiser, merchant_id)

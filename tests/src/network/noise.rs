@@ -38,7 +38,9 @@ pub fn story(random: &mut StdRng, seed: u64, number: usize) -> Story {
         9 => ("unknown network", other("POST", "/nobody/secret", row.as_bytes(), 404)),
         10 => ("wrong secret", other("POST", "/awin/not-the-secret", b"AwinTransactionPush=%7B%7D", 401)),
         11 => ("garbage", pushed(&format!("AwinTransactionPush=%7B{number}"))),
-        12 => ("garbage", pushed(&format!("AwinTransactionPush=%7B%22transactionId%22%3A%22%22%2C%22n%22%3A{number}%7D"))),
+        12 => {
+            ("garbage", pushed(&format!("AwinTransactionPush=%7B%22transactionId%22%3A%22%22%2C%22n%22%3A{number}%7D")))
+        }
         _ => {
             let query = format!("tid=!!!transactionId!!!&amt=!!!transactionAmount!!!&ref=!!!clickRef!!!&n={number}");
             ("unexpanded macros", Delivery { call: Call::Asked { query }, expect: Expect::Taken })

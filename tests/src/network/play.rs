@@ -108,7 +108,10 @@ impl Theatre {
         self.progress.calls.fetch_add(1, Ordering::Relaxed);
         *self.played.lock().unwrap_or_else(PoisonError::into_inner).answers.entry(status).or_default() += 1;
         if !delivery.expect.allows(status) {
-            self.fault(format!("{}: answered {status}, expected {:?}: {:?}", story.name, delivery.expect, delivery.call));
+            self.fault(format!(
+                "{}: answered {status}, expected {:?}: {:?}",
+                story.name, delivery.expect, delivery.call
+            ));
         }
         Ok(())
     }

@@ -48,7 +48,9 @@ fn trusted(random: &mut StdRng, mut order: Order<'_>, dice: u32) -> Story {
         53..58 => {
             // 10 → 8 → 10 is real: each statement has its own id.
             let less = sale * 4 / 5;
-            told.say(order.row("tracked", sale, 1)).say(order.row("tracked", less, 2)).say(order.row("approved", sale, 3));
+            told.say(order.row("tracked", sale, 1))
+                .say(order.row("tracked", less, 2))
+                .say(order.row("approved", sale, 3));
             told.ends("down and up again", order.stands("confirmed", "available", sale))
         }
         58..63 => {
@@ -96,8 +98,7 @@ fn trusted(random: &mut StdRng, mut order: Order<'_>, dice: u32) -> Story {
         }
         93..96 => {
             let world = order.world;
-            let unrewarded =
-                |click: &&_| world.promise(click).is_none() && order.click.network == click.network;
+            let unrewarded = |click: &&_| world.promise(click).is_none() && order.click.network == click.network;
             if let Some(click) = world.clicks.iter().filter(unrewarded).nth(random.random_range(0..100)) {
                 order.click = click;
             }
@@ -153,7 +154,8 @@ fn partial_return(order: &Order<'_>, mut told: Teller, kept: i64, returned: i64)
 
 fn untrusted(random: &mut StdRng, mut order: Order<'_>, dice: u32) -> Story {
     let sale = order.amount.0;
-    let shape = [Shape::Form, Shape::Json, Shape::Query].into_iter().nth(random.random_range(0..3)).unwrap_or(Shape::Form);
+    let shape =
+        [Shape::Form, Shape::Json, Shape::Query].into_iter().nth(random.random_range(0..3)).unwrap_or(Shape::Form);
     let notice = |order: &Order<'_>, amount| order.transaction(amount).delivery(shape);
     let mut told = Teller::new(&order);
     match dice {
@@ -219,7 +221,12 @@ fn capped_month(world: &Catalogue, seed: u64, shopper: usize, now: Timestamp) ->
     };
     let amounts = [9_000, 14_000, 21_000, 8_000, 30_000];
     let orders: Vec<Order<'_>> = (1..).zip(amounts).map(|(number, amount)| order(number, amount)).collect();
-    let mut told = Teller { id: format!("cap-{seed}-{shopper}"), count: 0, steps: Vec::new(), order: (click.network, String::new()) };
+    let mut told = Teller {
+        id: format!("cap-{seed}-{shopper}"),
+        count: 0,
+        steps: Vec::new(),
+        order: (click.network, String::new()),
+    };
     let (mut used, mut ends) = (0, Vec::new());
     for (number, order) in orders.iter().enumerate() {
         let room = offer.cap? - used;

@@ -29,7 +29,11 @@ pub struct Expected {
 pub fn award(offer: Offer, sale: i64, currency: &str) -> i64 {
     match offer.reward {
         Reward::Fixed(cents) => {
-            if sale > 0 { cents } else { 0 }
+            if sale > 0 {
+                cents
+            } else {
+                0
+            }
         }
         Reward::Percent(hundredths) => {
             let rate = RATES.iter().find(|(name, _)| *name == currency).map_or(100_000_000, |(_, rate)| *rate);

@@ -61,12 +61,7 @@ impl Postgres {
             "$0" -D "$1" -U "$2" --pwfile="$password" -A scram-sha-256 -E UTF8 --locale=C -N
             status=$?; rm -f "$password"; exit $status"#;
         let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", script])
-            .arg(self.bin.join("initdb"))
-            .arg(&self.data)
-            .arg(OWNER)
-            .current_dir(&self.data);
+        command.args(["-c", script]).arg(self.bin.join("initdb")).arg(&self.data).arg(OWNER).current_dir(&self.data);
         set_apart(&mut command)?;
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let mut pipe = child.stdin.take().context("pipe to initdb")?;
@@ -150,6 +145,22 @@ impl Postgres {
                 Err(_) => tokio::time::sleep(Duration::from_millis(30)).await,
             }
         }
+    }
+
+    /// Makes the database `name` unless it is there.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn ensure_database(&self, name: &str) -> Result<()> {
+        let mut admin = PgConnection::connect(&self.url("postgres")).await?;
+        let there: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
+            .bind(name)
+            .fetch_one(&mut admin)
+            .await?;
+        if !there {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await?;
+        }
+        Ok(admin.close().await?)
     }
 
     /// Makes `name` a new, migrated database; one of that name is dropped first.
