@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use tests::demo::run::{self, Options};
 use tests::stack::{Profile, command, supervise};
 
 #[derive(Parser)]
@@ -30,6 +31,8 @@ enum Command {
         #[arg(long, value_enum, default_value = "demo")]
         profile: Profile,
     },
+    /// Play a day on a fresh stack and compare what became of it
+    Demo(Options),
     /// Keep a stack alive (`up` calls it)
     #[command(hide = true)]
     Supervise {
@@ -59,6 +62,13 @@ async fn main() -> Result<ExitCode> {
         Command::Down { profile } => {
             command::down(profile).await?;
             ExitCode::SUCCESS
+        }
+        Command::Demo(options) => {
+            if run::run(&options).await? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         }
         Command::Supervise { profile, seed } => {
             supervise(profile, seed).await?;

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 pub use install::{Install, Ports};
+pub use roles::programs;
 pub use supervisor::supervise;
 
 use crate::servers::data_directory;

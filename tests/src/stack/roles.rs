@@ -85,7 +85,7 @@ impl Start {
 ///
 /// # Errors
 /// When this program's own place is unknown.
-pub(super) fn programs() -> Result<PathBuf> {
+pub fn programs() -> Result<PathBuf> {
     let here = std::env::current_exe()?;
     let directory = here.parent().context("the place of this program")?;
     // A test binary lives one level deeper.
