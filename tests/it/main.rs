@@ -1,7 +1,4 @@
 //! Integration tests.
 
-mod audit;
-mod concurrency;
-mod journeys;
 mod notify_mailer;
-mod privileges;
+mod packaging;
