@@ -1,4 +1,8 @@
 //! Integration tests.
 
+mod audit;
+mod concurrency;
+mod journeys;
 mod notify_mailer;
 mod packaging;
+mod privileges;

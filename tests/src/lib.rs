@@ -7,3 +7,4 @@ pub mod processes;
 pub mod sandbox;
 pub mod servers;
 pub mod stack;
+pub mod world;

@@ -112,7 +112,7 @@ pub(super) fn all(
     let mut roles = vec![
         server("postgres", Start::Postgres(postgres.clone())),
         server("redis", Start::Redis(redis.clone())),
-        peer("bank", bank(profile, directory, install), install, format!("http://127.0.0.1:{}/ledger", ports.bank))?,
+        peer("bank", bank(profile, directory, install), install, format!("http://127.0.0.1:{}/healthz", ports.bank))?,
         peer(
             "smtp",
             smtp(profile, directory, install),

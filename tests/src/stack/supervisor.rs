@@ -275,6 +275,7 @@ impl Stack {
             ("DATABASE_URL".to_owned(), self.postgres.url(DATABASE)),
             ("REDIS_URL".to_owned(), format!("{}/0", self.redis.url())),
             ("BANK_URL".to_owned(), at(ports.bank)),
+            ("BANK_TOKEN".to_owned(), self.install.bank_token.clone()),
             ("SMTP_URL".to_owned(), format!("smtp://127.0.0.1:{}", ports.smtp)),
             ("MAIL_URL".to_owned(), at(ports.mail)),
             ("ADMIN_EMAIL".to_owned(), ADMIN_EMAIL.to_owned()),
