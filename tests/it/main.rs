@@ -7,4 +7,5 @@ mod intake;
 mod journeys;
 mod notify;
 mod notify_mailer;
+mod packaging;
 mod privileges;
