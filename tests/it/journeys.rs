@@ -353,3 +353,29 @@ async fn a_shop_without_an_offer_keeps_the_purchase_with_nothing() -> Result<()>
     assert_eq!(look(&world, "o1").await?, "confirmed 100.00 none 0.00");
     world.books_agree().await
 }
+
+#[tokio::test]
+async fn a_quarantined_delivery_is_replayed_once_after_its_cause_is_mended() -> Result<()> {
+    let world = World::new(shopnet()).await?;
+    let user = world.shopper("c1").await?;
+    let mut delivery = world.delivery(true, &[]);
+    delivery.body = serde_json::to_vec(&serde_json::json!({
+        "type": "purchase.reported",
+        "data": { "order_id": "o1", "status": "approved", "amount": "100.00", "currency": "EUR", "click_ref": "c1" },
+    }))?
+    .into();
+    delivery.reading = shared::networks::Reading::Unmappable("an older mapping did not know this".into());
+    let id = delivery.id;
+    assert_eq!(world.take_in(&[delivery]).await?, [Answer::Quarantined]);
+    let which = shared::intake::Which::One(id);
+    for expected in [1, 0] {
+        let mut tx = world.pool.begin().await?;
+        let room = shared::jobs::Room::open();
+        let (replayed, _) = shared::intake::replay(&mut tx, world.clock.now(), &room, &which).await?;
+        tx.commit().await?;
+        assert_eq!(replayed.len(), expected);
+    }
+    assert_eq!(world.wallet(user).await?, [500, 0, 0, 0, 0]);
+    world.work(Queue::Confirm).await?;
+    world.books_agree().await
+}

@@ -66,7 +66,8 @@ fn secrets_come_by_file_and_every_file_is_declared() {
         }
         for (setting, value) in service.get("environment").and_then(Value::as_mapping).into_iter().flatten() {
             let (setting, value) = (setting.as_str().unwrap(), value.as_str().unwrap());
-            let secret = ["PASSWORD", "TOKEN", "DATABASE_URL", "SMTP_URL", "KEY"].iter().any(|word| setting.contains(word));
+            let secret =
+                ["PASSWORD", "TOKEN", "DATABASE_URL", "SMTP_URL", "KEY"].iter().any(|word| setting.contains(word));
             if secret {
                 assert!(setting.ends_with("_FILE"), "{name}: {setting} is not a file");
                 let file = value.strip_prefix("/run/secrets/").unwrap();

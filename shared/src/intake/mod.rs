@@ -8,7 +8,9 @@ mod apply;
 mod births;
 mod fold;
 mod matching;
+mod replay;
 mod take_in;
 
 pub use matching::match_waiting;
+pub use replay::{Replayed, SLICE as REPLAY_SLICE, Which, replay};
 pub use take_in::take_in;
