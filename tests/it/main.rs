@@ -1,3 +1,5 @@
 //! Integration tests.
 
 mod notify_mailer;
+mod payouts;
+mod sandbox_bank;

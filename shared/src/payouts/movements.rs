@@ -70,9 +70,8 @@ pub struct Booked {
 /// # Errors
 /// [`StoreError`] when the database refuses.
 pub async fn cursor(conn: &mut Conn, rail: &str) -> Result<i64, StoreError> {
-    let position = sqlx::query_scalar!("SELECT position FROM bank_cursors WHERE rail = $1", rail)
-        .fetch_optional(conn)
-        .await?;
+    let position =
+        sqlx::query_scalar!("SELECT position FROM bank_cursors WHERE rail = $1", rail).fetch_optional(conn).await?;
     Ok(position.unwrap_or(0))
 }
 

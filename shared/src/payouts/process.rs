@@ -149,14 +149,8 @@ async fn carry_out(
         Some(second) => format!("by {} and {second}: {}", decision.admin, decision.reason.unwrap_or_default()),
         None => format!("by {}: {}", decision.admin, decision.reason.unwrap_or_default()),
     };
-    let answer = Answer {
-        payout: payout.id,
-        job: None,
-        call: "operator",
-        verdict: to.as_str(),
-        http_status: None,
-        body: &said,
-    };
+    let answer =
+        Answer { payout: payout.id, job: None, call: "operator", verdict: to.as_str(), http_status: None, body: &said };
     store::append_answer(conn, now, &answer).await?;
     let transition = Transition {
         reason: decision.reason.map(str::to_owned),

@@ -392,7 +392,9 @@ pub fn after(sent: &Sent, call: Call, reading: &Reading, waits: i32, terms: &Ter
         (_, Reading::Refused { reason: why } | Reading::NotExecuted { why } | Reading::Unknown { why }) => {
             (doubt, try_again(sent, why, terms, now))
         }
-        (Call::Send, Reading::NotFound { .. }) => (doubt, try_again(sent, "a send was answered with not found", terms, now)),
+        (Call::Send, Reading::NotFound { .. }) => {
+            (doubt, try_again(sent, "a send was answered with not found", terms, now))
+        }
     }
 }
 

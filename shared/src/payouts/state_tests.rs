@@ -6,11 +6,8 @@ use time::macros::datetime;
 use super::*;
 
 const T0: Timestamp = datetime!(2026-03-01 12:00 UTC);
-const TERMS: Terms = Terms {
-    deadline: Duration::seconds(15),
-    key_window: Duration::hours(23),
-    patience: Duration::days(7),
-};
+const TERMS: Terms =
+    Terms { deadline: Duration::seconds(15), key_window: Duration::hours(23), patience: Duration::days(7) };
 const CLEAR: Guard = Guard { stopped: false, owes: false, active: true, has_account: true };
 
 fn sent(standing: Standing, doubtful: bool) -> Sent {
@@ -288,7 +285,9 @@ impl Model {
             sent.apply(&change);
             self.sent = Some(sent);
             match change {
-                Change::Complete { .. } => (self.state, self.held, self.paid) = (State::Completed, self.held - 1, self.paid + 1),
+                Change::Complete { .. } => {
+                    (self.state, self.held, self.paid) = (State::Completed, self.held - 1, self.paid + 1)
+                }
                 Change::Fail { .. } => {
                     (self.state, self.held, self.available) = (State::Failed, self.held - 1, self.available + 1);
                 }

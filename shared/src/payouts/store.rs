@@ -170,7 +170,8 @@ pub async fn update(conn: &mut Conn, now: Timestamp, updates: &[Update]) -> Resu
     let versions: Vec<i32> = updates.iter().map(|update| update.version).collect();
     let states: Vec<String> = updates.iter().map(|update| update.state.as_str().to_owned()).collect();
     let unknowns: Vec<bool> = updates.iter().map(|update| update.unknown).collect();
-    let reviews: Vec<Option<String>> = updates.iter().map(|update| update.review.map(|word| word.as_str().to_owned())).collect();
+    let reviews: Vec<Option<String>> =
+        updates.iter().map(|update| update.review.map(|word| word.as_str().to_owned())).collect();
     let reasons: Vec<Option<String>> = updates.iter().map(|update| update.reason.clone()).collect();
     let references: Vec<Option<String>> = updates.iter().map(|update| update.reference.clone()).collect();
     let changed = sqlx::query!(

@@ -248,7 +248,9 @@ async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Strin
         .await;
     match (strike, posted) {
         (Some(Fault::AcceptThenHang | Fault::BrokenLookUp), _) => hang().await,
-        (Some(Fault::AcceptThenError | Fault::BlindLookUp), _) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal", ""),
+        (Some(Fault::AcceptThenError | Fault::BlindLookUp), _) => {
+            refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal", "")
+        }
         // Unwinding ends the connection's task: the caller sees it closed without a word.
         (Some(Fault::AcceptThenClose), _) => std::panic::resume_unwind(Box::new("closed on purpose")),
         (Some(Fault::AcceptThenGarble), Ok(_)) => (StatusCode::CREATED, "{\"key\": \"0").into_response(),
@@ -282,9 +284,8 @@ async fn look_up(State(shared): State<Arc<Shared>>, Path(key): Path<String>) -> 
     let blind = fault == Some(Fault::BlindLookUp) && nth <= 2;
     match guard(&shared.books).find(&key).filter(|_| !blind) {
         Some(payment) => axum::Json(document(payment)).into_response(),
-        None => {
-            (StatusCode::NOT_FOUND, axum::Json(json!({ "error": "not_found", "authoritative": !blind }))).into_response()
-        }
+        None => (StatusCode::NOT_FOUND, axum::Json(json!({ "error": "not_found", "authoritative": !blind })))
+            .into_response(),
     }
 }
 

@@ -11,11 +11,8 @@ pub struct Manual;
 
 impl Rail for Manual {
     fn about(&self) -> shared::payouts::Rail {
-        let terms = Terms {
-            deadline: time::Duration::ZERO,
-            key_window: time::Duration::ZERO,
-            patience: time::Duration::ZERO,
-        };
+        let terms =
+            Terms { deadline: time::Duration::ZERO, key_window: time::Duration::ZERO, patience: time::Duration::ZERO };
         // Payouts of rail `manual` never reach `begin`: it leaves a name it does not serve alone.
         shared::payouts::Rail { name: "", terms, call_timeout: std::time::Duration::ZERO }
     }

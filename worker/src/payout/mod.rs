@@ -66,8 +66,7 @@ impl<R: Rail> Desk<R> {
     async fn open(&self, claimed: &Claimed) -> Result<Pushes> {
         let mut tx = self.pool.begin().await?;
         let claimed = std::slice::from_ref(claimed);
-        let worked =
-            payouts::auto(&mut tx, self.clock.now(), &self.room, self.worker, &self.policy, claimed).await?;
+        let worked = payouts::auto(&mut tx, self.clock.now(), &self.room, self.worker, &self.policy, claimed).await?;
         tx.commit().await?;
         Ok(worked.pushes)
     }
@@ -99,10 +98,9 @@ impl<R: Rail> Desk<R> {
         let mut tx = self.pool.begin().await?;
         let (now, rail) = (self.clock.now(), self.rail.about());
         let compose = |instruction: &payouts::Instruction| self.rail.compose(instruction);
-        let begun = payouts::begin(
-            &mut tx, now, &self.room, self.worker, claimed, &rail, &self.keys, &compose, cleared,
-        )
-        .await?;
+        let begun =
+            payouts::begin(&mut tx, now, &self.room, self.worker, claimed, &rail, &self.keys, &compose, cleared)
+                .await?;
         tx.commit().await?;
         Ok(begun)
     }
@@ -141,8 +139,7 @@ impl<R: Rail> Desk<R> {
     async fn answer(&self, claimed: &Claimed, outcome: Outcome) -> Result<Pushes> {
         let mut tx = self.pool.begin().await?;
         let ours = shared::jobs::lock_claims(&mut tx, self.worker, std::slice::from_ref(claimed)).await?;
-        let answers: Vec<_> =
-            ours.contains(&claimed.id).then(|| (claimed.clone(), outcome)).into_iter().collect();
+        let answers: Vec<_> = ours.contains(&claimed.id).then(|| (claimed.clone(), outcome)).into_iter().collect();
         let pushes = shared::jobs::settle(&mut tx, self.clock.now(), &self.room, self.worker, &answers).await?;
         tx.commit().await?;
         Ok(pushes)

@@ -63,7 +63,12 @@ impl Sandbox {
         Self::new(&url, config::required("BANK_TOKEN")?, CALL_TIMEOUT)
     }
 
-    async fn exchange(&self, call: Call, request: reqwest::RequestBuilder, read: impl Fn(u16, &[u8]) -> Reading) -> Word {
+    async fn exchange(
+        &self,
+        call: Call,
+        request: reqwest::RequestBuilder,
+        read: impl Fn(u16, &[u8]) -> Reading,
+    ) -> Word {
         match answer(request.bearer_auth(&*self.token), MAX_ANSWER).await {
             Ok((status, bytes)) => {
                 let body = String::from_utf8_lossy(&bytes).into_owned();
@@ -119,8 +124,9 @@ impl Rail for Sandbox {
 
     async fn movements(&self, after: i64) -> Result<Vec<Movement>> {
         let request = self.http.get(format!("{}/movements?after={after}", self.url)).bearer_auth(&*self.token);
-        let (status, bytes) =
-            answer(request, MAX_STATEMENT).await.map_err(|failure| anyhow::anyhow!("the statement: {}", failure.why))?;
+        let (status, bytes) = answer(request, MAX_STATEMENT)
+            .await
+            .map_err(|failure| anyhow::anyhow!("the statement: {}", failure.why))?;
         ensure!(status == 200, "the statement: the bank answered {status}");
         let page: Page = serde_json::from_slice(&bytes).context("the statement cannot be read")?;
         page.movements.into_iter().map(Line::read).collect()
@@ -150,7 +156,10 @@ impl Line {
             "return" => MovementKind::Return,
             _ => anyhow::bail!("line {position} of the statement is of an unknown kind"),
         };
-        ensure!(amount.is_positive() && currency == "EUR", "line {position} of the statement is not an amount in euros");
+        ensure!(
+            amount.is_positive() && currency == "EUR",
+            "line {position} of the statement is not an amount in euros"
+        );
         Ok(Movement { position, kind, key, reference, amount })
     }
 }

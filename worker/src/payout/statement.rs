@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use shared::clock::Clock;
 use shared::jobs::{Pushes, Room};
 use shared::payouts::{self, Booked};
-use shared::clock::Clock;
 use sqlx::PgPool;
 
 use super::Rail;

@@ -24,7 +24,7 @@ enum Event {
 /// Where a payment stands at the bank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
+pub(super) enum Standing {
     /// Taken; not yet carried out.
     Accepted,
     /// Debited.
@@ -35,7 +35,7 @@ pub enum Standing {
 
 /// A payment as the bank sees it.
 #[derive(Debug, Clone)]
-pub struct Payment {
+pub(super) struct Payment {
     /// The customer's key.
     pub key: String,
     /// The bank's own number.
@@ -56,7 +56,7 @@ pub struct Payment {
 
 /// A line of the statement.
 #[derive(Debug, Clone)]
-pub struct Line {
+pub(super) struct Line {
     /// `debit` or `return`.
     pub kind: &'static str,
     /// The customer's key.
@@ -69,7 +69,7 @@ pub struct Line {
 
 /// How a request for a payment ends.
 #[derive(Debug, Clone)]
-pub enum Posted {
+pub(super) enum Posted {
     /// The payment with this key, old or new.
     Payment(Payment),
     /// The key was used with another body.
@@ -78,7 +78,7 @@ pub enum Posted {
 
 /// The bank's books. Every method that changes them returns after the journal is on disk.
 #[derive(Debug)]
-pub struct Books {
+pub(super) struct Books {
     journal: File,
     payments: Vec<Payment>,
     by_key: HashMap<String, usize>,
@@ -94,7 +94,7 @@ impl Books {
     ///
     /// # Errors
     /// When the file cannot be read or is not a journal.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub(super) fn open(path: &Path) -> Result<Self> {
         let mut journal = OpenOptions::new().create(true).read(true).append(true).open(path)?;
         let mut text = String::new();
         journal.read_to_string(&mut text).context("the bank's store is not text")?;
@@ -183,7 +183,14 @@ impl Books {
     ///
     /// # Errors
     /// When the journal cannot be written.
-    pub fn post(&mut self, key: &str, body: &str, refuse: Option<&str>, now: i64, window: i64) -> Result<Posted> {
+    pub(super) fn post(
+        &mut self,
+        key: &str,
+        body: &str,
+        refuse: Option<&str>,
+        now: i64,
+        window: i64,
+    ) -> Result<Posted> {
         if let Some(known) = self.find(key).filter(|known| now < known.at.saturating_add(window)) {
             return Ok(if known.body == body { Posted::Payment(known.clone()) } else { Posted::KeyReused });
         }
@@ -196,25 +203,25 @@ impl Books {
     }
 
     /// Keeps a request that is carried out at a later time.
-    pub fn post_late(&mut self, key: &str, body: &str, at: i64) {
+    pub(super) fn post_late(&mut self, key: &str, body: &str, at: i64) {
         self.late.push((key.to_owned(), body.to_owned(), at));
     }
 
     /// The newest payment with this key.
     #[must_use]
-    pub fn find(&self, key: &str) -> Option<&Payment> {
+    pub(super) fn find(&self, key: &str) -> Option<&Payment> {
         self.payments.get(*self.by_key.get(key)?)
     }
 
     /// All payments.
     #[must_use]
-    pub fn payments(&self) -> &[Payment] {
+    pub(super) fn payments(&self) -> &[Payment] {
         &self.payments
     }
 
     /// The statement. A line's number is its place, counted from one.
     #[must_use]
-    pub fn lines(&self) -> &[Line] {
+    pub(super) fn lines(&self) -> &[Line] {
         &self.lines
     }
 
@@ -222,7 +229,7 @@ impl Books {
     ///
     /// # Errors
     /// When the journal cannot be written.
-    pub fn pass(&mut self, now: i64, pace: &Pace, fault: impl Fn(&str) -> Option<Fault>) -> Result<()> {
+    pub(super) fn pass(&mut self, now: i64, pace: &Pace, fault: impl Fn(&str) -> Option<Fault>) -> Result<()> {
         let (due, later) = std::mem::take(&mut self.late).into_iter().partition(|(_, _, at)| *at <= now);
         self.late = later;
         for (key, body, at) in due {
@@ -264,7 +271,7 @@ const FEE_CENTS: i64 = 150;
 
 /// How fast the bank is, in milliseconds.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub(super) struct Pace {
     /// From acceptance to the final word.
     pub final_after: i64,
     /// From acceptance to the money coming back.
