@@ -1,13 +1,5 @@
 //! Integration tests: one binary, real PostgreSQL, real Redis.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test says what it expects by panicking"
-)]
-
 mod audit;
 mod cli;
 mod concurrency;
@@ -16,4 +8,6 @@ mod journeys;
 mod notify;
 mod notify_mailer;
 mod packaging;
+mod payouts;
 mod privileges;
+mod sandbox_bank;

@@ -6,6 +6,7 @@ pub mod dispatch;
 pub mod feed;
 pub mod held;
 pub mod notify;
+pub mod payout;
 pub mod presence;
 pub mod private;
 pub mod process;

@@ -20,7 +20,7 @@ mod movements;
 mod process;
 mod request;
 mod settle;
-mod state;
+pub mod state;
 pub mod store;
 mod write;
 

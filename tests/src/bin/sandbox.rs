@@ -1,7 +1,7 @@
 //! The sandbox peers, one subcommand each.
 
 use clap::{Parser, Subcommand};
-use tests::sandbox::smtp;
+use tests::sandbox::{bank, smtp};
 
 #[derive(Debug, Parser)]
 #[command(about = "Peers that answer like the real ones and fail by a seed")]
@@ -12,6 +12,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Peer {
+    /// A bank that pays and fails.
+    Bank(bank::Options),
     /// A mail server that keeps what it takes.
     Smtp(smtp::Options),
 }
@@ -19,6 +21,7 @@ enum Peer {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().peer {
+        Peer::Bank(options) => bank::run(options).await,
         Peer::Smtp(options) => smtp::run(options).await,
     }
 }

@@ -1,3 +1,4 @@
 //! Peers we can break: they answer like the real ones, keep their own books, and fail by a seed.
 
+pub mod bank;
 pub mod smtp;
