@@ -37,7 +37,7 @@ CREATE TABLE waiting_reports (
     report_id  uuid PRIMARY KEY,
     network    text NOT NULL,
     group_key  text NOT NULL,
-    cause      text NOT NULL CHECK (cause IN ('unknown_click', 'unknown_merchant', 'no_purchase')),
+    cause      text NOT NULL CHECK (cause IN ('unknown_click', 'unknown_merchant', 'no_purchase', 'no_rate')),
     click_ref  text,
     advertiser text,
     since      timestamptz NOT NULL

@@ -30,7 +30,12 @@ CREATE TABLE payout_instructions (
     sealed         bytea NOT NULL,           -- the request body, encrypted: amount, account, name, key
     first_call_at  timestamptz NOT NULL,
     deadline_at    timestamptz NOT NULL,     -- until then an unanswered call may still be carried out: no new send
-    key_expires_at timestamptz NOT NULL      -- afterwards the bank may have forgotten the key: look-up only
+    key_expires_at timestamptz NOT NULL,     -- afterwards the bank may have forgotten the key: look-up only
+    sends          integer NOT NULL,         -- how often it was sent
+    standing       text NOT NULL CHECK (standing IN ('calling', 'not_sent', 'accepted')),
+                                             -- calling: a send has begun and nothing is known of it (also after a crash);
+                                             -- not_sent: every send is proven not to have happened; accepted: the bank has it
+    doubtful       boolean NOT NULL          -- an earlier send had no answer: a refusal proves nothing any more
 );
 
 -- Every word of the bank, as it came. Append-only; even a worker that lost its job may add one.
@@ -46,6 +51,28 @@ CREATE TABLE payout_answers (
     answered_at timestamptz NOT NULL
 );
 CREATE INDEX payout_answers_by_payout ON payout_answers (payout_id, id);
+
+-- The bank's statement as far as we have read it, line by line. Append-only.
+CREATE TABLE bank_movements (
+    rail        text NOT NULL,
+    position    bigint NOT NULL,             -- the line's number at the bank
+    kind        text NOT NULL CHECK (kind IN ('debit', 'return')),
+    key         text NOT NULL,               -- our key, as the bank repeats it
+    reference   text NOT NULL,               -- the bank's own number
+    amount      numeric(19,2) NOT NULL CHECK (amount > 0),  -- EUR; of a return: what really came back
+    payout_id   uuid REFERENCES payouts,     -- null: no payout of ours has that key
+    outcome     text NOT NULL CHECK (outcome IN ('booked', 'quarantined')),
+    reason      text,                        -- why it was quarantined
+    booked_at   timestamptz NOT NULL,
+    PRIMARY KEY (rail, position)
+);
+CREATE INDEX bank_movements_by_key ON bank_movements (key);
+
+-- How far each rail's statement has been read. Its row lock serialises the readers.
+CREATE TABLE bank_cursors (
+    rail     text PRIMARY KEY,
+    position bigint NOT NULL
+) WITH (fillfactor = 50);
 
 -- While a row without lifted_at exists, no payout is sent for the first time.
 CREATE TABLE payout_stops (

@@ -16,7 +16,8 @@ GRANT UPDATE ON queues TO clicknback_api, clicknback_worker;
 GRANT INSERT, UPDATE ON users, bank_accounts, merchants, offers, clicks TO clicknback_api;
 
 GRANT INSERT ON notifications TO clicknback_worker;
-GRANT INSERT, UPDATE ON payout_instructions, payout_stops TO clicknback_worker;
+GRANT INSERT, UPDATE ON payout_instructions, payout_stops, bank_cursors TO clicknback_worker;
+GRANT INSERT ON bank_movements TO clicknback_worker;
 GRANT INSERT, UPDATE, DELETE ON workers TO clicknback_worker;
 GRANT UPDATE ON cron, redis_tick TO clicknback_worker;
 

@@ -1,3 +1,4 @@
 //! Integration tests.
 
 mod intake;
+mod notify_mailer;

@@ -1,42 +1,59 @@
-//! Deliveries: the pinned types and a plain `take_in`. Replaced at merge.
+//! Deliveries: bytes that an authenticated network sent us. Evidence, never changed; how they were read and answered
+//! stands beside them.
+
+pub mod store;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
-use crate::db::{Conn, StoreError};
 use crate::ids::DeliveryId;
-use crate::jobs::{Pushes, Room};
 use crate::networks::{Network, Reading};
 
 /// An authenticated delivery on its way in.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "replaced at merge")]
 pub struct Incoming {
+    /// Its id.
     pub id: DeliveryId,
+    /// Who sent it.
     pub network: Arc<Network>,
+    /// HTTP method.
     pub method: String,
+    /// Query string without secrets.
     pub query: String,
+    /// Headers with lower-case names; secrets masked.
     pub headers: serde_json::Value,
+    /// The bytes.
     pub body: Bytes,
+    /// The sender's own id of it, if it has one.
     pub sender_id: Option<String>,
+    /// SHA-256 over method, query and body.
     pub digest: [u8; 32],
+    /// Whether the way it came proves who sent it.
     pub trusted: bool,
+    /// When it came.
     pub received_at: Timestamp,
+    /// W3C trace context of the call.
     pub traceparent: Option<String>,
+    /// Name and version of what read it, e.g. `awin/1`.
     pub adapter: &'static str,
+    /// What it says.
     pub reading: Reading,
 }
 
-/// How a delivery is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "replaced at merge")]
+/// What became of a delivery. All of these are answered 2xx, as the network expects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Answer {
+    /// Its reports were applied, or said nothing new.
     Accepted,
+    /// Seen before.
     Duplicate,
+    /// Known to mean nothing.
     Ignored,
+    /// A report of it waits for its click, its merchant or its purchase.
     Waiting,
+    /// It cannot be read or booked; kept for an operator.
     Quarantined,
 }
 
@@ -52,76 +69,4 @@ impl Answer {
             Self::Quarantined => "quarantined",
         }
     }
-}
-
-/// Stores deliveries and how they were read; applies nothing. Replaced at merge.
-///
-/// # Errors
-/// When the database refuses.
-pub async fn take_in(
-    conn: &mut Conn,
-    now: Timestamp,
-    _room: &Room,
-    incoming: &[Incoming],
-) -> Result<(Vec<Answer>, Pushes), StoreError> {
-    let mut answers = Vec::new();
-    for delivery in incoming {
-        let seen = sqlx::query!(
-            "INSERT INTO delivery_keys (network, key, delivery_id, digest, seen_at) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT DO NOTHING",
-            delivery.network.name,
-            delivery.sender_id.as_ref().map_or_else(|| hex::encode(delivery.digest), |id| format!("id:{id}")),
-            delivery.id.0,
-            &delivery.digest,
-            now,
-        )
-        .execute(&mut *conn)
-        .await?;
-        sqlx::query!(
-            "INSERT INTO deliveries (id, network, method, query, headers, body, sender_id, digest, trusted, received_at, traceparent)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-            delivery.id.0,
-            delivery.network.name,
-            delivery.method,
-            delivery.query,
-            delivery.headers,
-            &delivery.body[..],
-            delivery.sender_id,
-            &delivery.digest,
-            delivery.trusted,
-            delivery.received_at,
-            delivery.traceparent,
-        )
-        .execute(&mut *conn)
-        .await?;
-        let key = delivery.sender_id.as_ref().map_or_else(|| hex::encode(delivery.digest), |id| format!("id:{id}"));
-        let first = sqlx::query_scalar!(
-            "SELECT digest FROM delivery_keys WHERE network = $1 AND key = $2",
-            delivery.network.name,
-            key,
-        )
-        .fetch_one(&mut *conn)
-        .await?;
-        let (answer, reason) = match &delivery.reading {
-            _ if first != delivery.digest => (Answer::Quarantined, None),
-            _ if seen.rows_affected() == 0 => (Answer::Duplicate, None),
-            Reading::Reports(_) => (Answer::Accepted, None),
-            Reading::Ignored(why) => (Answer::Ignored, Some(why)),
-            Reading::Unmappable(why) => (Answer::Quarantined, Some(why)),
-        };
-        sqlx::query!(
-            "INSERT INTO delivery_results (delivery_id, network, answer, reason, effects, adapter, decided_at)
-             VALUES ($1, $2, $3, $4, '[]', $5, $6)",
-            delivery.id.0,
-            delivery.network.name,
-            answer.as_str(),
-            reason,
-            delivery.adapter,
-            now,
-        )
-        .execute(&mut *conn)
-        .await?;
-        answers.push(answer);
-    }
-    Ok((answers, Pushes::default()))
 }

@@ -23,6 +23,8 @@ mod settle;
 mod verdict;
 pub mod workers;
 
+pub mod operator;
+
 use uuid::Uuid;
 
 pub use self::claim::lock_claims;

@@ -8,6 +8,7 @@ pub mod evidence;
 mod fields;
 mod read;
 mod reference;
+pub mod rules;
 pub mod secrets;
 mod snapshot;
 pub mod store;
@@ -108,7 +109,8 @@ impl MatureOn {
 }
 
 /// A network's word in our vocabulary (docs/ARCHITECTURE.md, "Words").
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Word {
     /// It exists.
     Tracked,

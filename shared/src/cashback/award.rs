@@ -1,0 +1,76 @@
+//! The one place that rounds.
+
+use rust_decimal::{Decimal, RoundingStrategy};
+
+use crate::money::Money;
+use crate::purchases::{Basis, OfferKind, Purchase, Terms};
+
+/// What an offer promises for a purchase, before the monthly cap: half to even, as the contract does (§6).
+///
+/// A percentage counts on the basis in euros; without a basis ("amount to come") it is nothing yet. A fixed reward is
+/// given once per purchase and kept until what was bought is worth nothing.
+#[must_use]
+pub fn award(terms: &Terms, purchase: &Purchase) -> Money {
+    let exact = match (terms.kind, basis_amount(terms.basis, purchase)) {
+        (OfferKind::Percent, None) => Decimal::ZERO,
+        (OfferKind::Percent, Some(basis)) => basis * terms.rate * terms.value / Decimal::ONE_HUNDRED,
+        (OfferKind::Fixed, Some(basis)) if basis <= Decimal::ZERO => Decimal::ZERO,
+        (OfferKind::Fixed, _) => terms.value,
+    };
+    let cents = exact.max(Decimal::ZERO).round_dp_with_strategy(2, RoundingStrategy::MidpointNearestEven);
+    // Amounts are bounded at the door (10^10) and percentages by the catalogue, so this always fits.
+    Money::try_from(cents).unwrap_or(Money::ZERO)
+}
+
+/// What the offer counts on, in its own currency; none when the network has not said it.
+#[must_use]
+pub fn basis_amount(basis: Basis, purchase: &Purchase) -> Option<Decimal> {
+    match basis {
+        Basis::Sale => Some(purchase.sale),
+        Basis::Commission => purchase.commission.as_ref().map(|(amount, _)| *amount),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::purchases::state::tests::a_purchase;
+    use time::macros::date;
+
+    fn terms(kind: OfferKind, value: Decimal) -> Terms {
+        Terms {
+            offer: crate::ids::OfferId::new(),
+            kind,
+            value,
+            basis: Basis::Sale,
+            cap: None,
+            cap_month: date!(2026 - 11 - 01),
+            rate: Decimal::ONE,
+        }
+    }
+
+    #[test]
+    fn an_award_is_rounded_half_to_even() {
+        // The contract's own examples (§6).
+        for (sale, kind, value, cents) in [
+            (dec!(100.50), OfferKind::Percent, dec!(5), 502),
+            (dec!(12.30), OfferKind::Percent, dec!(5), 62),
+            (dec!(0.10), OfferKind::Percent, dec!(5), 0),
+            (dec!(10), OfferKind::Fixed, dec!(7.555), 756),
+            (dec!(10), OfferKind::Fixed, dec!(1.005), 100),
+            (dec!(0), OfferKind::Fixed, dec!(3), 0),
+        ] {
+            let purchase = Purchase { sale, ..a_purchase() };
+            assert_eq!(award(&terms(kind, value), &purchase), Money::from_cents(cents), "{sale} {kind:?} {value}");
+        }
+    }
+
+    #[test]
+    fn a_commission_not_yet_said_awards_nothing_yet() {
+        let percent = Terms { basis: Basis::Commission, ..terms(OfferKind::Percent, dec!(50)) };
+        let purchase = Purchase { sale: dec!(100), ..a_purchase() };
+        assert_eq!(award(&percent, &purchase), Money::ZERO);
+        let purchase = Purchase { commission: Some((dec!(2.43), "EUR".into())), ..purchase };
+        assert_eq!(award(&percent, &purchase), Money::from_cents(122));
+    }
+}

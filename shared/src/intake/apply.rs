@@ -1,0 +1,269 @@
+//! Reports applied: orders, purchases, money and jobs, in the one lock order.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::births::Births;
+use super::fold::Folded;
+use crate::audit::{self, Actor, Record};
+use crate::cashback::{self, Caps, MoneyState};
+use crate::clock::Timestamp;
+use crate::db::{Conn, StoreError};
+use crate::deliveries;
+use crate::ids::{PurchaseId, ReportId, UserId};
+use crate::jobs::{self, Kind, NewJob, Pushes, Room};
+use crate::ledger;
+use crate::networks::Network;
+use crate::payouts;
+use crate::purchases::state::{Effect, Verdict, hold_over, verify};
+use crate::purchases::{self, CashbackState, Order, Purchase, Report, State};
+use crate::reports::store::{self as reports, Cause, OrderKey};
+
+/// What a report came to.
+#[derive(Debug, Clone)]
+pub(super) enum Fate {
+    /// It met its purchase.
+    Met(PurchaseId, Effect),
+    /// It waits.
+    Waits(Cause),
+}
+
+/// What a transaction has done.
+#[derive(Debug, Default)]
+pub(super) struct Applied {
+    pub(super) fates: HashMap<ReportId, Fate>,
+    pub(super) pushes: Pushes,
+}
+
+/// The networks' rules, by name.
+pub(super) type Rules = HashMap<String, Arc<Network>>;
+
+/// Stores new reports and applies them, together with those that waited for them. `revisit` names orders whose
+/// waiting reports are to be tried again without a new report.
+///
+/// # Errors
+/// [`StoreError`]; nothing of the transaction may be committed then.
+pub(super) async fn apply(
+    conn: &mut Conn,
+    now: Timestamp,
+    room: &Room,
+    rules: &Rules,
+    new: &[Report],
+    revisit: &[OrderKey],
+) -> Result<Applied, StoreError> {
+    let mut by_order: BTreeMap<OrderKey, Vec<Report>> = revisit.iter().map(|key| (key.clone(), Vec::new())).collect();
+    for report in new {
+        let key = (report.network.clone(), report.said.group_key.clone());
+        by_order.entry(key).or_default().push(report.clone());
+    }
+    if by_order.is_empty() {
+        return Ok(Applied::default());
+    }
+    let (mut orders, was_waiting) = fold_all(conn, now, rules, by_order).await?;
+    let money = move_money(conn, &mut orders).await?;
+    write(conn, now, new, &orders, &was_waiting, &money).await?;
+    let mut pushes = payouts::cancel_released(conn, now, room, &money.released, "cashback was taken back").await?;
+    pushes.extend(plan_jobs(conn, now, room, rules, &orders).await?);
+
+    let mut fates = HashMap::new();
+    for folded in orders.values().map(|(_, folded)| folded) {
+        if let Some(purchase) = &folded.after {
+            fates.extend(folded.effects.iter().map(|(id, effect)| (*id, Fate::Met(purchase.id, effect.clone()))));
+        }
+        fates.extend(folded.waiting.iter().map(|(report, cause)| (report.id, Fate::Waits(*cause))));
+    }
+    Ok(Applied { fates, pushes })
+}
+
+/// Per order: as it was found (none: new), and folded.
+type Orders = BTreeMap<OrderKey, (Option<Order>, Folded)>;
+
+/// Locks orders and purchases and folds every report. Also returns the reports that had been waiting.
+async fn fold_all(
+    conn: &mut Conn,
+    now: Timestamp,
+    rules: &Rules,
+    by_order: BTreeMap<OrderKey, Vec<Report>>,
+) -> Result<(Orders, Vec<ReportId>), StoreError> {
+    let rules_of =
+        |key: &OrderKey| rules.get(&key.0).map(Arc::as_ref).ok_or(StoreError::Database(sqlx::Error::RowNotFound));
+    let all: Vec<Report> = by_order.values().flatten().cloned().collect();
+    let mut births = Births::load(conn, &all).await?;
+    let mut proposed = BTreeMap::new();
+    for (key, reports) in &by_order {
+        let folded = Folded::new(Order::default(), None, reports, &births, rules_of(key)?, now);
+        proposed.insert(key.clone(), folded);
+    }
+    let proposals = proposed.iter().map(|(key, folded)| (key.clone(), folded.order.clone())).collect();
+    let (_, mut found) = reports::insert_or_lock(conn, &proposals).await?;
+    if found.is_empty() {
+        return Ok((proposed.into_iter().map(|(key, folded)| (key, (None, folded))).collect(), Vec::new()));
+    }
+
+    let found_keys: Vec<OrderKey> = found.keys().cloned().collect();
+    let waiting = reports::waiting(conn, &found_keys).await?;
+    let ids: Vec<PurchaseId> = found.values().filter_map(|order| order.purchase).collect();
+    let locked = purchases::store::lock(conn, &ids).await?;
+    let mut locked: HashMap<PurchaseId, Purchase> = locked.into_iter().map(|p| (p.id, p)).collect();
+    if !waiting.is_empty() {
+        births.extend(Births::load(conn, &waiting).await?);
+    }
+    let was_waiting: Vec<ReportId> = waiting.iter().map(|report| report.id).collect();
+    let mut waiting_by_order: HashMap<OrderKey, Vec<Report>> = HashMap::new();
+    for report in waiting {
+        let key = (report.network.clone(), report.said.group_key.clone());
+        waiting_by_order.entry(key).or_default().push(report);
+    }
+    let mut orders = Orders::new();
+    for (key, folded) in proposed {
+        let Some(order) = found.remove(&key) else {
+            orders.insert(key, (None, folded));
+            continue;
+        };
+        let before = order.purchase.and_then(|id| locked.remove(&id));
+        let mut reports = waiting_by_order.remove(&key).unwrap_or_default();
+        reports.extend(by_order.get(&key).cloned().unwrap_or_default());
+        let folded = Folded::new(order.clone(), before, &reports, &births, rules_of(&key)?, now);
+        orders.insert(key, (Some(order), folded));
+    }
+    Ok((orders, was_waiting))
+}
+
+/// Locks payouts, caps and wallets of everything that changed and moves the money, purchase by purchase in id order.
+async fn move_money(conn: &mut Conn, orders: &mut Orders) -> Result<MoneyState, StoreError> {
+    let mut changed: Vec<&mut Folded> =
+        orders.values_mut().map(|(_, folded)| folded).filter(|folded| folded.changed()).collect();
+    changed.sort_unstable_by_key(|folded| folded.after.as_ref().map(|purchase| purchase.id));
+
+    let users = |only: fn(&Folded) -> bool| -> Vec<UserId> {
+        changed.iter().filter(|folded| only(folded)).filter_map(|f| f.after.as_ref().map(|p| p.user)).collect()
+    };
+    let may_take_back =
+        |folded: &Folded| folded.before.as_ref().is_some_and(|p| p.cashback_state == Some(CashbackState::Available));
+    let holds = payouts::lock_unbegun(conn, &users(may_take_back)).await?;
+    let cap_keys: Vec<_> = changed.iter().filter_map(|folded| folded.after.as_ref().and_then(Caps::key)).collect();
+    let caps = cashback::store::lock_caps(conn, &cap_keys).await?;
+    let book = ledger::store::lock_wallets(conn, &users(|_| true)).await?;
+
+    let mut money = MoneyState { book, caps, holds: holds.into_iter().collect(), released: Vec::new() };
+    for folded in changed {
+        if let Some(after) = &mut folded.after {
+            cashback::rebook(folded.before.as_ref(), after, &mut money)?;
+        }
+    }
+    Ok(money)
+}
+
+async fn write(
+    conn: &mut Conn,
+    now: Timestamp,
+    new: &[Report],
+    orders: &Orders,
+    was_waiting: &[ReportId],
+    money: &MoneyState,
+) -> Result<(), StoreError> {
+    reports::insert_reports(conn, new).await?;
+    let changed_orders: Vec<(&OrderKey, &Order)> = orders
+        .iter()
+        .filter_map(|(key, (found, folded))| {
+            found.as_ref().filter(|found| **found != folded.order).map(|_| (key, &folded.order))
+        })
+        .collect();
+    reports::update_orders(conn, &changed_orders).await?;
+    let changed: Vec<&Folded> = orders.values().map(|(_, folded)| folded).filter(|f| f.changed()).collect();
+    let (born, amended): (Vec<&Folded>, Vec<&Folded>) = changed.iter().partition(|folded| folded.before.is_none());
+    let after = |folded: Vec<&Folded>| -> Vec<Purchase> { folded.iter().filter_map(|f| f.after.clone()).collect() };
+    let (born, amended) = (after(born), after(amended));
+    purchases::store::insert(conn, now, &born.iter().collect::<Vec<_>>()).await?;
+    purchases::store::update(conn, now, &amended.iter().collect::<Vec<_>>()).await?;
+    cashback::store::write_caps(conn, &money.caps).await?;
+    ledger::store::write(conn, now, &money.book).await?;
+
+    let waiting: Vec<(&Report, Cause)> =
+        orders.values().flat_map(|(_, folded)| folded.waiting.iter().map(|(report, cause)| (report, *cause))).collect();
+    let done_waiting: Vec<ReportId> =
+        was_waiting.iter().filter(|id| !waiting.iter().any(|(report, _)| report.id == **id)).copied().collect();
+    reports::stop_waiting(conn, &done_waiting).await?;
+    reports::keep_waiting(conn, now, &waiting).await?;
+    deliveries::store::accept_waited(conn, now, &done_waiting).await?;
+    audit::record(conn, now, &changed.iter().filter_map(|folded| audit_record(folded)).collect::<Vec<_>>()).await
+}
+
+/// Rejections and reversals are audited (contract §8).
+fn audit_record(folded: &Folded) -> Option<Record> {
+    let after = folded.after.as_ref()?;
+    let prior = folded.before.as_ref().map(|before| before.state);
+    let action = match after.state {
+        _ if prior == Some(after.state) => return None,
+        State::Rejected => "PURCHASE_REJECTED",
+        State::Reversed => "PURCHASE_REVERSED",
+        State::Pending | State::Confirmed => return None,
+    };
+    Some(Record {
+        actor: Actor::System,
+        action,
+        resource_type: "purchase",
+        resource_id: after.id.to_string(),
+        details: json!({
+            "prior_status": prior.map(State::as_str),
+            "merchant_id": after.merchant,
+            "amount": after.sale.to_string(),
+            "currency": after.currency,
+            "reason": after.reason,
+        }),
+    })
+}
+
+/// Which jobs the changes ask for, and which they made needless.
+async fn plan_jobs(
+    conn: &mut Conn,
+    now: Timestamp,
+    room: &Room,
+    rules: &Rules,
+    orders: &Orders,
+) -> Result<Pushes, StoreError> {
+    let mut wanted: Vec<NewJob> = Vec::new();
+    let mut needless: Vec<(Kind, Uuid)> = Vec::new();
+    for folded in orders.values().map(|(_, folded)| folded).filter(|folded| folded.changed()) {
+        let (Some(after), before) = (&folded.after, folded.before.as_ref()) else { continue };
+        let mut want = |kind, run_at| wanted.push(NewJob { kind, subject_id: after.id.0, run_at, traceparent: None });
+        let prior = before.map(|before| before.state);
+        match after.state {
+            State::Pending => {
+                let run_at = match rules.get(&after.network).map(|rules| verify(after, rules, now)) {
+                    Some(Verdict::Later(at)) => at,
+                    Some(Verdict::Confirm) | None => now,
+                };
+                want(Kind::ConfirmPurchase, run_at);
+                if prior != Some(State::Pending) {
+                    want(Kind::MailTracked, now);
+                }
+            }
+            State::Confirmed => {
+                let newly_paid = after.network_paid_at.is_some()
+                    && before.is_some_and(|before| before.network_paid_at.is_none())
+                    && after.cashback_state == Some(CashbackState::Pending);
+                if newly_paid {
+                    let run_at = match hold_over(after, now) {
+                        Verdict::Later(at) => at,
+                        Verdict::Confirm => now,
+                    };
+                    want(Kind::MatureCashback, run_at);
+                }
+            }
+            State::Rejected | State::Reversed => {
+                if prior.is_some_and(State::stands) {
+                    want(Kind::MailReversed, now);
+                    needless.extend(
+                        [Kind::ConfirmPurchase, Kind::MatureCashback, Kind::MailTracked].map(|kind| (kind, after.id.0)),
+                    );
+                }
+            }
+        }
+    }
+    jobs::end_needless(conn, now, &needless, "the purchase no longer stands").await?;
+    jobs::enqueue(conn, now, room, &wanted).await
+}

@@ -1,0 +1,135 @@
+//! SQL of mails.
+
+use uuid::Uuid;
+
+use super::{Event, Letter, News, PayoutNews, PurchaseNews, Recipient};
+use crate::clock::Timestamp;
+use crate::db::{Conn, StoreError};
+use crate::ids::{JobId, UserId};
+use crate::money::Money;
+
+/// Reads what the mail of `job` needs. None when there is no such purchase or payout.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer.
+pub async fn load(conn: &mut Conn, job: JobId, event: Event, subject_id: Uuid) -> Result<Option<Letter>, StoreError> {
+    match event {
+        Event::Tracked | Event::Confirmed | Event::Available | Event::Reversed => {
+            load_purchase(conn, job, event, subject_id).await
+        }
+        Event::PayoutSent | Event::PayoutFailed => load_payout(conn, job, event, subject_id).await,
+    }
+}
+
+async fn load_purchase(
+    conn: &mut Conn,
+    job: JobId,
+    event: Event,
+    subject_id: Uuid,
+) -> Result<Option<Letter>, StoreError> {
+    // What the last rejection or reversal took: its movements share the purchase's version of that moment.
+    let row = sqlx::query!(
+        r#"SELECT p.version, p.state, p.cashback_amount AS "cashback: Money", p.reason, p.occurred_at, p.matures_at,
+                  p.mature_on IS NOT DISTINCT FROM 'paid' AND p.network_paid_at IS NULL AS "waits_for_payment!",
+                  coalesce(m.name, 'the shop') AS "merchant!",
+                  u.id AS "user_id: UserId", u.email, u.active, u.wants_email,
+                  back.taken AS "taken: Money", back.owed AS "owed: Money",
+                  EXISTS (
+                      SELECT FROM notifications AS n
+                      WHERE n.id = $2 OR (n.subject_id = p.id AND n.event = $3 AND n.version = p.version)
+                  ) AS "recorded!"
+           FROM purchases AS p
+           JOIN users AS u ON u.id = p.user_id
+           LEFT JOIN merchants AS m ON m.id = p.merchant_id
+           LEFT JOIN LATERAL (
+               SELECT sum(t.amount) AS taken, sum(t.amount) FILTER (WHERE t.code = 'clawback') AS owed
+               FROM transfers AS t
+               WHERE t.subject_id = p.id AND t.code IN ('reverse', 'clawback')
+               GROUP BY t.version
+               ORDER BY t.version DESC
+               LIMIT 1
+           ) AS back ON p.state IN ('rejected', 'reversed')
+           WHERE p.id = $1"#,
+        subject_id,
+        job.0,
+        event.as_str(),
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Letter {
+        recipient: Recipient { user: row.user_id, email: row.email, active: row.active, wants_email: row.wants_email },
+        subject_id,
+        version: row.version,
+        recorded: row.recorded,
+        news: News::Purchase(PurchaseNews {
+            state: row.state,
+            merchant: row.merchant,
+            bought_at: row.occurred_at,
+            cashback: row.cashback,
+            matures_at: row.matures_at,
+            waits_for_payment: row.waits_for_payment,
+            taken_back: row.taken,
+            now_owed: row.owed,
+            reason: row.reason,
+        }),
+    }))
+}
+
+async fn load_payout(
+    conn: &mut Conn,
+    job: JobId,
+    event: Event,
+    subject_id: Uuid,
+) -> Result<Option<Letter>, StoreError> {
+    let row = sqlx::query!(
+        r#"SELECT p.version, p.state, p.amount AS "amount: Money", p.reason,
+                  u.id AS "user_id: UserId", u.email, u.active, u.wants_email,
+                  EXISTS (
+                      SELECT FROM notifications AS n
+                      WHERE n.id = $2 OR (n.subject_id = p.id AND n.event = $3 AND n.version = p.version)
+                  ) AS "recorded!"
+           FROM payouts AS p
+           JOIN users AS u ON u.id = p.user_id
+           WHERE p.id = $1"#,
+        subject_id,
+        job.0,
+        event.as_str(),
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Letter {
+        recipient: Recipient { user: row.user_id, email: row.email, active: row.active, wants_email: row.wants_email },
+        subject_id,
+        version: row.version,
+        recorded: row.recorded,
+        news: News::Payout(PayoutNews { state: row.state, amount: row.amount, reason: row.reason }),
+    }))
+}
+
+/// Writes down that the mail of `job` has left. False when this event and version was recorded before: then a copy
+/// has left, which is allowed and counted.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer.
+pub async fn record(
+    conn: &mut Conn,
+    now: Timestamp,
+    job: JobId,
+    event: Event,
+    letter: &Letter,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query!(
+        "INSERT INTO notifications (id, user_id, event, subject_id, version, sent_at)
+         VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT DO NOTHING",
+        job.0,
+        letter.recipient.user.0,
+        event.as_str(),
+        letter.subject_id,
+        letter.version,
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}

@@ -1,0 +1,183 @@
+//! Opening payouts: by a shopper's wish, or by ourselves when enough has matured.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::state::{self, Shopper, State, Violation};
+use super::store::{self, NewPayout, Payout};
+use super::{MANUAL, Policy};
+use crate::audit::{self, Actor, Record};
+use crate::clock::Timestamp;
+use crate::db::{Conn, StoreError};
+use crate::ids::{PayoutId, UserId, WorkerId};
+use crate::jobs::{self, Claimed, Kind, NewJob, Outcome, Pushes, Room, Worked};
+use crate::ledger::{self, Book, Cause};
+use crate::money::Money;
+
+/// A shopper's wish for a payout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ask {
+    /// The payout's id, made by the caller: the same id again finds the same payout.
+    pub id: PayoutId,
+    /// Whose money.
+    pub user: UserId,
+    /// How much, in euros.
+    pub amount: Money,
+}
+
+/// Why no payout was opened.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// Less is available.
+    #[error("{requested} requested, {available} available")]
+    InsufficientBalance {
+        /// Asked for.
+        requested: Money,
+        /// Can be paid out.
+        available: Money,
+        /// Not matured yet.
+        pending: Money,
+    },
+    /// Rules forbid it.
+    #[error("refused by policy")]
+    Policy(Vec<Violation>),
+    /// The id belongs to another shopper's or another amount's payout.
+    #[error("the id is used by another payout")]
+    IdReused,
+    /// The database refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Opens a payout a shopper asked for and holds its money. The same wish again returns the same payout.
+///
+/// The caller opens and commits the transaction, and pushes.
+///
+/// # Errors
+/// [`RequestError`] saying why not; the transaction may then be rolled back or used further.
+pub async fn request(
+    conn: &mut Conn,
+    now: Timestamp,
+    room: &Room,
+    policy: &Policy,
+    ask: &Ask,
+) -> Result<(Payout, Pushes), RequestError> {
+    let earlier = store::lock(conn, &[ask.id]).await?;
+    let mut book = ledger::store::lock_wallets(conn, &[ask.user]).await?;
+    // The first look may have missed one that was being opened; the wallet's lock has waited for it.
+    let earlier = if earlier.is_empty() { store::lock(conn, &[ask.id]).await? } else { earlier };
+    if let Some(payout) = earlier.into_iter().next() {
+        let same = payout.user == ask.user && payout.amount == ask.amount;
+        return if same { Ok((payout, Pushes::default())) } else { Err(RequestError::IdReused) };
+    }
+    let wallet = book.wallet(ask.user);
+    let shopper = store::shoppers(conn, &[ask.user]).await?.get(&ask.user).copied().unwrap_or(NOBODY);
+    let violations = state::violations(&shopper, wallet.owed, ask.amount, policy.minimum);
+    if !violations.is_empty() {
+        return Err(RequestError::Policy(violations));
+    }
+    if wallet.available < ask.amount {
+        let (available, pending) = (wallet.available, wallet.pending);
+        return Err(RequestError::InsufficientBalance { requested: ask.amount, available, pending });
+    }
+    let new = NewPayout { id: ask.id, user: ask.user, amount: ask.amount, rail: policy.rail.clone(), origin: "user" };
+    let pushes = open(conn, now, room, &mut book, std::slice::from_ref(&new)).await?;
+    let payout = Payout {
+        id: new.id,
+        user: new.user,
+        amount: new.amount,
+        rail: new.rail,
+        state: State::Requested,
+        unknown: false,
+        version: 1,
+        review: None,
+        external_reference: None,
+    };
+    Ok((payout, pushes))
+}
+
+const NOBODY: Shopper = Shopper { active: false, verified: false, has_account: false };
+
+/// Opens a payout of everything available for each claimed shopper who may have one. Running it twice changes nothing.
+///
+/// The caller opens and commits the transaction, and pushes.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses.
+pub async fn auto(
+    conn: &mut Conn,
+    now: Timestamp,
+    room: &Room,
+    worker: WorkerId,
+    policy: &Policy,
+    claimed: &[Claimed],
+) -> Result<Worked, StoreError> {
+    let users: BTreeSet<UserId> = claimed.iter().map(|claimed| UserId(claimed.subject_id)).collect();
+    let users: Vec<UserId> = users.into_iter().collect();
+    let mut book = ledger::store::lock_wallets(conn, &users).await?;
+    let ours = jobs::lock_claims(conn, worker, claimed).await?;
+    let shoppers = store::shoppers(conn, &users).await?;
+    let mine: Vec<&Claimed> = claimed.iter().filter(|claimed| ours.contains(&claimed.id)).collect();
+    let due: BTreeSet<UserId> = mine.iter().map(|claimed| UserId(claimed.subject_id)).collect();
+    let new: Vec<NewPayout> = due
+        .into_iter()
+        .filter_map(|user| {
+            let wallet = book.wallet(user);
+            let shopper = shoppers.get(&user)?;
+            let allowed = state::violations(shopper, wallet.owed, wallet.available, policy.minimum).is_empty();
+            let rail = policy.rail.clone();
+            allowed.then(|| NewPayout { id: PayoutId::new(), user, amount: wallet.available, rail, origin: "auto" })
+        })
+        .collect();
+    let mut pushes = open(conn, now, room, &mut book, &new).await?;
+    let answers: Vec<(Claimed, Outcome)> = mine.into_iter().map(|claimed| (claimed.clone(), Outcome::Done)).collect();
+    pushes.extend(jobs::settle(conn, now, room, worker, &answers).await?);
+    Ok(Worked { answers, pushes })
+}
+
+/// Inserts the payouts, holds their money, records them, and enqueues their sending unless a person carries them.
+async fn open(
+    conn: &mut Conn,
+    now: Timestamp,
+    room: &Room,
+    book: &mut Book,
+    new: &[NewPayout],
+) -> Result<Pushes, StoreError> {
+    if new.is_empty() {
+        return Ok(Pushes::default());
+    }
+    for payout in new {
+        book.hold(Cause::payout(payout.user, payout.id, 1), payout.amount)?;
+    }
+    store::insert(conn, now, new).await?;
+    ledger::store::write(conn, now, book).await?;
+    let records: Vec<Record> = new.iter().map(requested).collect();
+    audit::record(conn, now, &records).await?;
+    let sends: Vec<NewJob> = new
+        .iter()
+        .filter(|payout| payout.rail != MANUAL)
+        .map(|payout| NewJob { kind: Kind::SendPayout, subject_id: payout.id.0, run_at: now, traceparent: None })
+        .collect();
+    for payout in new {
+        tracing::info!(payout.id = %payout.id, user.id = %payout.user, origin = payout.origin, "Payout requested");
+    }
+    if sends.is_empty() { Ok(Pushes::default()) } else { jobs::enqueue(conn, now, room, &sends).await }
+}
+
+fn requested(payout: &NewPayout) -> Record {
+    Record {
+        actor: if payout.origin == "user" { Actor::User(payout.user) } else { Actor::System },
+        action: "WITHDRAWAL_REQUESTED",
+        resource_type: "payout",
+        resource_id: payout.id.to_string(),
+        details: json!({
+            "user_id": payout.user,
+            "amount": payout.amount.to_string(),
+            "currency": "EUR",
+            "rail": payout.rail,
+            "origin": payout.origin,
+            "status": "requested",
+        }),
+    }
+}

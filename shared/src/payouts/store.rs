@@ -1,0 +1,414 @@
+//! SQL of payouts, their instructions and the bank's answers.
+
+use std::collections::HashMap;
+
+use sqlx::types::Decimal;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::state::{Call, Guard, Review, Sent, Shopper, Standing, State};
+use crate::auth::seal::DataKeys;
+use crate::clock::Timestamp;
+use crate::db::{Conn, StoreError, expect_rows};
+use crate::ids::{JobId, PayoutId, UserId};
+use crate::money::Money;
+use crate::users::{self, BankAccount};
+
+/// A payout as it stands, under a lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payout {
+    /// Which.
+    pub id: PayoutId,
+    /// Whose.
+    pub user: UserId,
+    /// How much, in euros.
+    pub amount: Money,
+    /// Who carries it.
+    pub rail: String,
+    /// Where it stands.
+    pub state: State,
+    /// In processing, and the last call had no answer.
+    pub unknown: bool,
+    /// Raised by every change.
+    pub version: i32,
+    /// A person's word while in review.
+    pub review: Option<Review>,
+    /// The bank's own number.
+    pub external_reference: Option<String>,
+}
+
+/// Locks payouts in id order. Those that do not exist are left out.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses or a row cannot be read.
+pub async fn lock(conn: &mut Conn, ids: &[PayoutId]) -> Result<Vec<Payout>, StoreError> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query!(
+        r#"SELECT id AS "id: PayoutId", user_id AS "user: UserId", amount AS "amount: Money", rail, state, unknown, version,
+                  review, external_reference
+           FROM payouts
+           WHERE id = ANY($1)
+           ORDER BY id
+           FOR NO KEY UPDATE"#,
+        &ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let review = row.review.map(|word| Review::parse(&word).ok_or(word)).transpose();
+            Ok(Payout {
+                id: row.id,
+                user: row.user,
+                amount: row.amount,
+                rail: row.rail,
+                state: read_state(row.id, row.state)?,
+                unknown: row.unknown,
+                version: row.version,
+                review: review.map_err(|found| corrupt("payouts", "review", row.id, found))?,
+                external_reference: row.external_reference,
+            })
+        })
+        .collect()
+}
+
+/// Locks the payouts of these users that have not begun, in id order.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses or a row cannot be read.
+pub async fn lock_unbegun(conn: &mut Conn, users: &[UserId]) -> Result<Vec<Payout>, StoreError> {
+    let users: Vec<Uuid> = users.iter().map(|user| user.0).collect();
+    // A row that changed while we waited is read again by the lock itself: it is left out if it has begun.
+    let ids = sqlx::query_scalar!(
+        r#"SELECT id AS "id: PayoutId" FROM payouts
+           WHERE user_id = ANY($1) AND state IN ('requested', 'in_review')
+           ORDER BY id
+           FOR NO KEY UPDATE"#,
+        &users,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    if ids.is_empty() { Ok(Vec::new()) } else { lock(conn, &ids).await }
+}
+
+fn read_state(id: PayoutId, word: String) -> Result<State, StoreError> {
+    State::parse(&word).ok_or_else(|| corrupt("payouts", "state", id, word))
+}
+
+fn corrupt(table: &'static str, column: &'static str, id: PayoutId, found: String) -> StoreError {
+    StoreError::Corrupt { table, column, id: id.0, found }
+}
+
+/// A payout to be opened, requested.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPayout {
+    /// Which.
+    pub id: PayoutId,
+    /// Whose.
+    pub user: UserId,
+    /// How much, in euros, above zero.
+    pub amount: Money,
+    /// Who carries it.
+    pub rail: String,
+    /// Who asked: `auto`, `user` or `admin`.
+    pub origin: &'static str,
+}
+
+/// Inserts requested payouts with version 1.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses.
+pub async fn insert(conn: &mut Conn, now: Timestamp, payouts: &[NewPayout]) -> Result<(), StoreError> {
+    let ids: Vec<Uuid> = payouts.iter().map(|payout| payout.id.0).collect();
+    let users: Vec<Uuid> = payouts.iter().map(|payout| payout.user.0).collect();
+    let amounts: Vec<Decimal> = payouts.iter().map(|payout| payout.amount.decimal()).collect();
+    let rails: Vec<String> = payouts.iter().map(|payout| payout.rail.clone()).collect();
+    let origins: Vec<String> = payouts.iter().map(|payout| payout.origin.to_owned()).collect();
+    let inserted = sqlx::query!(
+        "INSERT INTO payouts (id, user_id, amount, method, rail, origin, state, version, requested_at, updated_at)
+         SELECT id, user_id, amount, 'bank_transfer', rail, origin, 'requested', 1, $1, $1
+         FROM UNNEST($2::uuid[], $3::uuid[], $4::numeric[], $5::text[], $6::text[])
+              AS t(id, user_id, amount, rail, origin)",
+        now,
+        &ids,
+        &users,
+        &amounts,
+        &rails,
+        &origins,
+    )
+    .execute(conn)
+    .await?
+    .rows_affected();
+    expect_rows("insert payouts", payouts.len(), inserted)
+}
+
+/// What a payout becomes. `version` is the one it had; the row gets the next one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Update {
+    /// Which.
+    pub id: PayoutId,
+    /// The version it had when it was decided.
+    pub version: i32,
+    /// Where it stands now.
+    pub state: State,
+    /// Nobody knows what became of the last call.
+    pub unknown: bool,
+    /// A new word of a person; none keeps the old one.
+    pub review: Option<Review>,
+    /// Why it failed, was cancelled or came back; none keeps the old one.
+    pub reason: Option<String>,
+    /// The bank's own number; none keeps the old one.
+    pub reference: Option<String>,
+}
+
+/// Writes changes, guarded by the version.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses or a payout was changed by somebody else.
+pub async fn update(conn: &mut Conn, now: Timestamp, updates: &[Update]) -> Result<(), StoreError> {
+    let ids: Vec<Uuid> = updates.iter().map(|update| update.id.0).collect();
+    let versions: Vec<i32> = updates.iter().map(|update| update.version).collect();
+    let states: Vec<String> = updates.iter().map(|update| update.state.as_str().to_owned()).collect();
+    let unknowns: Vec<bool> = updates.iter().map(|update| update.unknown).collect();
+    let reviews: Vec<Option<String>> =
+        updates.iter().map(|update| update.review.map(|word| word.as_str().to_owned())).collect();
+    let reasons: Vec<Option<String>> = updates.iter().map(|update| update.reason.clone()).collect();
+    let references: Vec<Option<String>> = updates.iter().map(|update| update.reference.clone()).collect();
+    let changed = sqlx::query!(
+        "UPDATE payouts
+         SET state = t.state, unknown = t.unknown, version = payouts.version + 1, updated_at = $1,
+             review = coalesce(t.review, payouts.review), reason = coalesce(t.reason, payouts.reason),
+             external_reference = coalesce(t.reference, payouts.external_reference),
+             begun_at = CASE WHEN t.state IN ('processing', 'completed') THEN coalesce(payouts.begun_at, $1)
+                             ELSE payouts.begun_at END,
+             ended_at = CASE WHEN t.state IN ('completed', 'failed', 'returned', 'cancelled')
+                             THEN coalesce(payouts.ended_at, $1) END
+         FROM UNNEST($2::uuid[], $3::int[], $4::text[], $5::bool[], $6::text[], $7::text[], $8::text[])
+              AS t(id, version, state, unknown, review, reason, reference)
+         WHERE payouts.id = t.id AND payouts.version = t.version",
+        now,
+        &ids,
+        &versions,
+        &states,
+        &unknowns,
+        &reviews as &[Option<String>],
+        &reasons as &[Option<String>],
+        &references as &[Option<String>],
+    )
+    .execute(conn)
+    .await?
+    .rows_affected();
+    expect_rows("update payouts", updates.len(), changed)
+}
+
+/// What holds for a first begin. Read after the wallet is locked, whose `owed` is passed in.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses.
+pub async fn guard(conn: &mut Conn, user: UserId, owed: Money) -> Result<Guard, StoreError> {
+    let row = sqlx::query!(
+        r#"SELECT active,
+                  EXISTS (SELECT FROM bank_accounts WHERE user_id = $1) AS "has_account!",
+                  EXISTS (SELECT FROM payout_stops WHERE lifted_at IS NULL) AS "stopped!"
+           FROM users WHERE id = $1"#,
+        user.0,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(Guard { stopped: row.stopped, owes: owed.is_positive(), active: row.active, has_account: row.has_account })
+}
+
+/// What the shoppers have that a payout needs.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses.
+pub async fn shoppers(conn: &mut Conn, users: &[UserId]) -> Result<HashMap<UserId, Shopper>, StoreError> {
+    let users: Vec<Uuid> = users.iter().map(|user| user.0).collect();
+    let rows = sqlx::query!(
+        r#"SELECT users.id AS "id!: UserId", active AS "active!", email_verified_at IS NOT NULL AS "verified!",
+                  bank_accounts.user_id IS NOT NULL AS "has_account!"
+           FROM users LEFT JOIN bank_accounts ON bank_accounts.user_id = users.id
+           WHERE users.id = ANY($1)"#,
+        &users,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.id, Shopper { active: row.active, verified: row.verified, has_account: row.has_account }))
+        .collect())
+}
+
+/// Where the shopper's money goes, opened; none if there is no account.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses or the account does not open.
+pub async fn account(conn: &mut Conn, keys: &DataKeys, user: UserId) -> Result<Option<BankAccount>, StoreError> {
+    let row = sqlx::query!("SELECT key_id, sealed FROM bank_accounts WHERE user_id = $1", user.0)
+        .fetch_optional(conn)
+        .await?;
+    row.map(|row| {
+        users::open_bank_account(keys, user, &row.key_id, &row.sealed).map_err(|error| StoreError::Corrupt {
+            table: "bank_accounts",
+            column: "sealed",
+            id: user.0,
+            found: error.to_string(),
+        })
+    })
+    .transpose()
+}
+
+/// What was told to the bank about a payout; none before its first begin.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses or a row cannot be read.
+pub async fn sent(conn: &mut Conn, id: PayoutId) -> Result<Option<Sent>, StoreError> {
+    let row = sqlx::query!(
+        "SELECT standing, doubtful, deadline_at, key_expires_at FROM payout_instructions WHERE payout_id = $1",
+        id.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| {
+        let standing = Standing::parse(&row.standing)
+            .ok_or_else(|| corrupt("payout_instructions", "standing", id, row.standing.clone()))?;
+        Ok(Sent { standing, doubtful: row.doubtful, deadline_at: row.deadline_at, key_expires_at: row.key_expires_at })
+    })
+    .transpose()
+}
+
+/// The key a payout has at the bank: its id, 32 hexadecimal digits.
+#[must_use]
+pub fn key(id: PayoutId) -> String {
+    id.0.simple().to_string()
+}
+
+/// Stores what is about to be sent for the first time.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses; also when there is an instruction already.
+pub async fn insert_instruction(
+    conn: &mut Conn,
+    now: Timestamp,
+    id: PayoutId,
+    (key_id, sealed): (String, Vec<u8>),
+    sent: &Sent,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "INSERT INTO payout_instructions (payout_id, key, key_id, sealed, first_call_at, deadline_at, key_expires_at,
+                                          sends, standing, doubtful)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8, $9)",
+        id.0,
+        key(id),
+        key_id,
+        sealed,
+        now,
+        sent.deadline_at,
+        sent.key_expires_at,
+        sent.standing.as_str(),
+        sent.doubtful,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Stores what is known of the sends. `sends`: how many more have begun. The instruction itself never changes.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses or there is no instruction.
+pub async fn update_instruction(conn: &mut Conn, id: PayoutId, sent: &Sent, sends: i32) -> Result<(), StoreError> {
+    let changed = sqlx::query!(
+        "UPDATE payout_instructions
+         SET standing = $2, doubtful = $3, deadline_at = $4, key_expires_at = $5, sends = sends + $6
+         WHERE payout_id = $1",
+        id.0,
+        sent.standing.as_str(),
+        sent.doubtful,
+        sent.deadline_at,
+        sent.key_expires_at,
+        sends,
+    )
+    .execute(conn)
+    .await?
+    .rows_affected();
+    expect_rows("update payout instruction", 1, changed)
+}
+
+/// The stored bytes, opened. They are the request body of every send.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses or the bytes do not open.
+pub async fn instruction(conn: &mut Conn, id: PayoutId, keys: &DataKeys) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    let row = sqlx::query!("SELECT key_id, sealed FROM payout_instructions WHERE payout_id = $1", id.0)
+        .fetch_one(conn)
+        .await?;
+    keys.open(&row.key_id, id.0.as_bytes(), &row.sealed)
+        .map_err(|error| corrupt("payout_instructions", "sealed", id, error.to_string()))
+}
+
+/// A word of the bank or of an operator, as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer<'a> {
+    /// About which payout.
+    pub payout: PayoutId,
+    /// Of which job, with the fence it had.
+    pub job: Option<(JobId, i32)>,
+    /// Which call: `send`, `lookup`, `movement` or `operator`.
+    pub call: &'static str,
+    /// How it was read.
+    pub verdict: &'a str,
+    /// HTTP status, if there was one.
+    pub http_status: Option<u16>,
+    /// As received; cut at 4 KiB here.
+    pub body: &'a str,
+}
+
+const MAX_BODY: usize = 4096;
+
+/// Appends a word to the record. Even a worker that lost its job may.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses.
+pub async fn append_answer(conn: &mut Conn, now: Timestamp, answer: &Answer<'_>) -> Result<(), StoreError> {
+    // PostgreSQL has no character zero in text.
+    let body = answer.body.replace('\0', "\u{fffd}");
+    let body = body.get(..body.floor_char_boundary(MAX_BODY)).unwrap_or_default();
+    sqlx::query!(
+        "INSERT INTO payout_answers (id, payout_id, job_id, fence, call, verdict, http_status, body, answered_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        Uuid::now_v7(),
+        answer.payout.0,
+        answer.job.map(|(id, _)| id.0),
+        answer.job.map(|(_, fence)| fence),
+        answer.call,
+        answer.verdict,
+        answer.http_status.map(i32::from),
+        body,
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Whether the bank's number already belongs to another payout of this rail.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses.
+pub async fn reference_is_taken(conn: &mut Conn, payout: &Payout, reference: &str) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM payouts WHERE rail = $1 AND external_reference = $2 AND id <> $3) AS "taken!""#,
+        payout.rail,
+        reference,
+        payout.id.0,
+    )
+    .fetch_one(conn)
+    .await?)
+}
+
+impl From<Call> for &'static str {
+    fn from(call: Call) -> Self {
+        call.as_str()
+    }
+}

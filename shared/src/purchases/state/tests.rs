@@ -1,0 +1,230 @@
+use time::Duration;
+use time::macros::datetime;
+
+use super::*;
+use crate::ids::{DeliveryId, MerchantId, PurchaseId, ReportId, UserId};
+use crate::money::Money;
+use crate::networks::{ConfirmRule, Statement};
+
+pub(crate) const NOON: Timestamp = datetime!(2026-11-22 12:00 UTC);
+
+pub(crate) fn a_purchase() -> Purchase {
+    Purchase {
+        id: PurchaseId::new(),
+        network: "shopnet".into(),
+        group_key: "o1".into(),
+        user: UserId::new(),
+        merchant: MerchantId::new(),
+        click_ref: Some("c1".into()),
+        state: State::Pending,
+        version: 1,
+        word: Word::Tracked,
+        word_trusted: false,
+        sale: Decimal::ZERO,
+        currency: "EUR".into(),
+        commission: None,
+        terms: None,
+        raw_award: Money::ZERO,
+        cashback_state: None,
+        cashback: Money::ZERO,
+        reason: None,
+        occurred_at: NOON,
+        created_at: NOON,
+        confirmed_at: None,
+        mature_on: None,
+        matures_at: None,
+        matured_at: None,
+        network_paid_at: None,
+    }
+}
+
+pub(crate) fn a_network() -> Network {
+    Network {
+        name: "shopnet".into(),
+        adapter: "reference".into(),
+        active: true,
+        verifier: Verifier::AsReported,
+        mature_on: MatureOn::Approved,
+        hold: Duration::days(30),
+        may_reduce: false,
+        confirm_rule: None,
+    }
+}
+
+pub(crate) fn says(word: Word, sale: Decimal, trusted: bool) -> Report {
+    Report {
+        id: ReportId::new(),
+        delivery: DeliveryId::new(),
+        network: "shopnet".into(),
+        said: Statement {
+            group_key: "o1".into(),
+            row_key: "o1".into(),
+            word,
+            raw_word: None,
+            reason: None,
+            sale: Some((sale, "EUR".into())),
+            commission: None,
+            click_ref: Some("c1".into()),
+            advertiser: None,
+            version_marker: None,
+            occurred_at: None,
+        },
+        trusted,
+        received_at: NOON,
+    }
+}
+
+fn marked(marker: i64, report: Report) -> Report {
+    Report { said: Statement { version_marker: Some(marker), ..report.said }, ..report }
+}
+
+fn row(key: &str, report: Report) -> Report {
+    Report { said: Statement { row_key: key.into(), ..report.said }, ..report }
+}
+
+/// A purchase after these reports, from the state named.
+fn after(state: State, rules: &Network, reports: &[Report]) -> (Purchase, Effect) {
+    let mut purchase = a_purchase();
+    let mut order = Order::default();
+    let mut last = Effect::Unchanged;
+    for (index, report) in reports.iter().enumerate() {
+        if index == 1 {
+            purchase.state = state;
+        }
+        last = fold(&mut order, &mut purchase, report, rules);
+    }
+    (purchase, last)
+}
+
+#[test]
+fn a_word_moves_a_purchase_as_the_table_says() {
+    use Word::{Approved, Declined, PaidByNetwork, Reversed, Tracked};
+    for (state, word, expected) in [
+        (State::Pending, Tracked, State::Pending),
+        (State::Pending, Approved, State::Pending),
+        (State::Pending, PaidByNetwork, State::Pending),
+        (State::Pending, Declined, State::Rejected),
+        (State::Pending, Reversed, State::Reversed),
+        (State::Confirmed, Tracked, State::Confirmed),
+        (State::Confirmed, Declined, State::Reversed),
+        (State::Confirmed, Reversed, State::Reversed),
+        (State::Rejected, Tracked, State::Rejected),
+        (State::Rejected, Approved, State::Pending),
+        (State::Rejected, Reversed, State::Rejected),
+        (State::Reversed, Approved, State::Reversed),
+        (State::Reversed, Declined, State::Reversed),
+    ] {
+        let said = [says(Tracked, dec!(10), true), says(word, dec!(10), true)];
+        assert_eq!(after(state, &a_network(), &said).0.state, expected, "{state:?} and {word:?}");
+    }
+}
+
+#[test]
+fn an_untrusted_report_amends_a_pending_purchase_both_ways() {
+    for sale in [dec!(8), dec!(12)] {
+        let said = [says(Word::Tracked, dec!(10), false), says(Word::Tracked, sale, false)];
+        assert_eq!(after(State::Pending, &a_network(), &said).0.sale, sale);
+    }
+}
+
+#[test]
+fn after_confirmation_an_untrusted_report_lowers_only_where_the_network_may() {
+    let may = Network { may_reduce: true, ..a_network() };
+    let birth = || says(Word::Tracked, dec!(10), false);
+    let lower = || [birth(), says(Word::Tracked, dec!(8), false)];
+    assert_eq!(after(State::Confirmed, &may, &lower()).0.sale, dec!(8));
+    assert_eq!(after(State::Confirmed, &a_network(), &lower()).0.sale, dec!(10));
+    let (raised, effect) = after(State::Confirmed, &may, &[birth(), says(Word::Tracked, dec!(12), false)]);
+    assert_eq!(raised.sale, dec!(10));
+    assert!(matches!(effect, Effect::Difference(_)));
+    let reversed = || [birth(), says(Word::Reversed, dec!(10), false)];
+    assert_eq!(after(State::Confirmed, &may, &reversed()).0.state, State::Reversed);
+    assert_eq!(after(State::Confirmed, &a_network(), &reversed()).0.state, State::Confirmed);
+}
+
+#[test]
+fn once_a_trusted_report_has_spoken_untrusted_ones_change_nothing() {
+    let said = [says(Word::Approved, dec!(10), true), says(Word::Declined, dec!(0), false)];
+    let (purchase, effect) = after(State::Pending, &a_network(), &said);
+    assert_eq!((purchase.state, purchase.sale), (State::Pending, dec!(10)));
+    assert!(matches!(effect, Effect::Difference(_)));
+}
+
+#[test]
+fn an_untrusted_approval_does_not_bring_a_rejected_purchase_back() {
+    let said = [says(Word::Declined, dec!(10), false), says(Word::Approved, dec!(10), false)];
+    assert_eq!(after(State::Rejected, &a_network(), &said).0.state, State::Rejected);
+}
+
+#[test]
+fn a_trusted_word_over_untrusted_amounts_does_not_confirm_by_itself() {
+    let mut approval = says(Word::Approved, dec!(0), true);
+    approval.said.sale = None;
+    let (purchase, _) = after(State::Pending, &a_network(), &[says(Word::Tracked, dec!(9999), false), approval]);
+    assert!(!purchase.word_trusted);
+    assert_eq!(verify(&purchase, &a_network(), NOON), Verdict::Later(NOON + PARKED));
+}
+
+#[test]
+fn an_older_statement_changes_nothing() {
+    let said = [marked(2, says(Word::Approved, dec!(8), true)), marked(1, says(Word::Tracked, dec!(10), true))];
+    let (purchase, effect) = after(State::Pending, &a_network(), &said);
+    assert_eq!((purchase.sale, purchase.word, effect), (dec!(8), Word::Approved, Effect::Stale));
+}
+
+#[test]
+fn a_late_birth_notice_does_not_take_an_approval_back() {
+    let said = [says(Word::Approved, dec!(10), true), says(Word::Tracked, dec!(10), true)];
+    assert_eq!(after(State::Pending, &a_network(), &said).0.word, Word::Approved);
+}
+
+#[test]
+fn rows_of_an_order_add_up_and_it_is_decided_when_none_is_open() {
+    let open = [row("a", says(Word::Approved, dec!(10), true)), row("b", says(Word::Tracked, dec!(5), true))];
+    let (purchase, _) = after(State::Pending, &a_network(), &open);
+    assert_eq!((purchase.sale, purchase.word), (dec!(15), Word::Tracked));
+    let decided = [open[0].clone(), open[1].clone(), row("b", says(Word::Declined, dec!(5), true))];
+    let (purchase, _) = after(State::Pending, &a_network(), &decided);
+    assert_eq!((purchase.sale, purchase.word, purchase.state), (dec!(10), Word::Approved, State::Pending));
+}
+
+#[test]
+fn another_currency_is_shown_and_not_booked() {
+    let mut dollars = says(Word::Tracked, dec!(12), true);
+    dollars.said.sale = Some((dec!(12), "USD".into()));
+    let (purchase, effect) = after(State::Pending, &a_network(), &[says(Word::Tracked, dec!(10), true), dollars]);
+    assert_eq!(purchase.sale, dec!(10));
+    assert!(matches!(effect, Effect::Difference(_)));
+}
+
+#[test]
+fn the_operators_rule_confirms_by_age_and_amount() {
+    let rule = ConfirmRule { after: Duration::days(3), max_amount: Some(Money::from_cents(50_000)) };
+    let rules = Network { confirm_rule: Some(rule), ..a_network() };
+    let small = Purchase { sale: dec!(500), ..a_purchase() };
+    let large = Purchase { sale: dec!(500.01), ..a_purchase() };
+    let ripe = NOON + Duration::days(3);
+    assert_eq!(verify(&small, &rules, NOON), Verdict::Later(ripe));
+    assert_eq!(verify(&small, &rules, ripe), Verdict::Confirm);
+    assert_eq!(verify(&large, &rules, ripe), Verdict::Later(ripe + PARKED));
+    assert_eq!(verify(&small, &a_network(), ripe), Verdict::Later(ripe + PARKED));
+}
+
+#[test]
+fn a_trusted_undecided_purchase_waits_for_the_networks_word() {
+    let rule = ConfirmRule { after: Duration::ZERO, max_amount: None };
+    let rules = Network { confirm_rule: Some(rule), ..a_network() };
+    let tracked = Purchase { word_trusted: true, ..a_purchase() };
+    assert_eq!(verify(&tracked, &rules, NOON), Verdict::Later(NOON + PARKED));
+    let approved = Purchase { word: Word::Approved, ..tracked };
+    assert_eq!(verify(&approved, &rules, NOON), Verdict::Confirm);
+}
+
+#[test]
+fn a_hold_that_waits_for_the_networks_payment_does_not_end_without_it() {
+    let confirmed = Purchase { mature_on: Some(MatureOn::Paid), matures_at: Some(NOON), ..a_purchase() };
+    assert_eq!(hold_over(&confirmed, NOON), Verdict::Later(NOON + PARKED));
+    let paid = Purchase { network_paid_at: Some(NOON), ..confirmed };
+    assert_eq!(hold_over(&paid, NOON), Verdict::Confirm);
+    assert_eq!(hold_over(&paid, NOON - Duration::SECOND), Verdict::Later(NOON));
+}

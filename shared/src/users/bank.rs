@@ -1,0 +1,144 @@
+//! A shopper's bank account, sealed at rest (AES-256-GCM) and bound to its user.
+
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::auth::seal::{DataKeys, SealError};
+use crate::clock::Timestamp;
+use crate::db::{Conn, StoreError};
+use crate::ids::UserId;
+
+/// Where the money goes. Never logged.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BankAccount {
+    /// Account number, upper case without spaces.
+    pub iban: String,
+    /// Whose account it is.
+    pub holder: String,
+}
+
+impl Drop for BankAccount {
+    fn drop(&mut self) {
+        self.iban.zeroize();
+        self.holder.zeroize();
+    }
+}
+
+impl std::fmt::Debug for BankAccount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BankAccount(…)")
+    }
+}
+
+/// Why bank details were not stored or read.
+#[derive(Debug, thiserror::Error)]
+pub enum BankError {
+    /// The account number fails ISO 13616: form, length or check digits.
+    #[error("the IBAN is not valid")]
+    Iban,
+    /// No name, or one that no bank takes.
+    #[error("the account holder needs 1 to 70 printable characters")]
+    Holder,
+    /// Sealing or opening failed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The database refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What was sealed is no bank account.
+    #[error("sealed bank details cannot be read")]
+    Unreadable,
+}
+
+/// Checks, seals and stores a user's bank account; replaces an earlier one. Returns the masked form that a screen
+/// may show.
+///
+/// # Errors
+/// [`BankError`].
+pub async fn set_bank_account(
+    conn: &mut Conn,
+    now: Timestamp,
+    keys: &DataKeys,
+    user: UserId,
+    iban: &str,
+    holder: &str,
+) -> Result<String, BankError> {
+    let account = BankAccount { iban: normal_iban(iban)?, holder: normal_holder(holder)? };
+    let masked = mask(&account.iban);
+    let plain = Zeroizing::new(serde_json::to_vec(&account).map_err(|_| BankError::Unreadable)?);
+    let (key_id, sealed) = keys.seal(user.0.as_bytes(), &plain)?;
+    sqlx::query!(
+        "INSERT INTO bank_accounts (user_id, key_id, sealed, masked, updated_at)
+         VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (user_id) DO UPDATE
+         SET key_id = excluded.key_id, sealed = excluded.sealed, masked = excluded.masked,
+             updated_at = excluded.updated_at",
+        user.0,
+        key_id,
+        sealed,
+        masked,
+        now,
+    )
+    .execute(conn)
+    .await
+    .map_err(StoreError::from)?;
+    Ok(masked)
+}
+
+/// Opens what [`set_bank_account`] sealed for `user`.
+///
+/// # Errors
+/// [`BankError::Seal`] when it was changed, belongs to another user or needs a key we do not have.
+pub fn open_bank_account(keys: &DataKeys, user: UserId, key_id: &str, sealed: &[u8]) -> Result<BankAccount, BankError> {
+    let plain = keys.open(key_id, user.0.as_bytes(), sealed)?;
+    serde_json::from_slice(&plain).map_err(|_| BankError::Unreadable)
+}
+
+/// Country and last four characters.
+fn mask(iban: &str) -> String {
+    let country = iban.get(..2).unwrap_or_default();
+    let end = iban.get(iban.len().saturating_sub(4)..).unwrap_or_default();
+    format!("{country} •••• {end}")
+}
+
+fn normal_iban(text: &str) -> Result<String, BankError> {
+    let iban: String = text.chars().filter(|c| *c != ' ').map(|c| c.to_ascii_uppercase()).collect();
+    let bytes = iban.as_bytes();
+    let form = (15..=34).contains(&bytes.len())
+        && bytes.iter().all(u8::is_ascii_alphanumeric)
+        && bytes.iter().take(2).all(u8::is_ascii_uppercase)
+        && bytes.iter().skip(2).take(2).all(u8::is_ascii_digit);
+    // ISO 7064 mod 97-10: country and check digits go to the end, letters count from ten.
+    let remainder = bytes.iter().skip(4).chain(bytes.iter().take(4)).fold(0_u32, |rest, byte| match byte {
+        b'0'..=b'9' => (rest * 10 + u32::from(byte - b'0')) % 97,
+        b'A'..=b'Z' => (rest * 100 + u32::from(byte - b'A') + 10) % 97,
+        _ => rest,
+    });
+    if form && remainder == 1 { Ok(iban) } else { Err(BankError::Iban) }
+}
+
+fn normal_holder(text: &str) -> Result<String, BankError> {
+    let holder = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let length = holder.chars().count();
+    if (1..=70).contains(&length) && !holder.chars().any(char::is_control) {
+        Ok(holder)
+    } else {
+        Err(BankError::Holder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_iban_is_checked_and_masked() {
+        assert_eq!(normal_iban("de89 3704 0044 0532 0130 00").unwrap(), "DE89370400440532013000");
+        for bad in ["", "DE89370400440532013001", "DE8", "8937DE0400440532013000", "DE89-3704-0044-0532-0130-00"] {
+            assert!(normal_iban(bad).is_err(), "{bad}");
+        }
+        assert_eq!(mask("DE89370400440532013000"), "DE •••• 3000");
+        assert!(normal_holder(" \n ").is_err());
+        assert_eq!(normal_holder(" Ann  Lee ").unwrap(), "Ann Lee");
+    }
+}

@@ -1,0 +1,171 @@
+//! What each mail says. Plain, short, and true at the moment of sending.
+
+use shared::clock::Timestamp;
+use shared::money::Money;
+use shared::notifications::{Event, Letter, News, PayoutNews, PurchaseNews};
+use time::macros::format_description;
+
+/// One mail in words, before any mark-up. Every text may hold what a stranger typed: it is escaped by the template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mail {
+    /// The subject line; one line, without control characters.
+    pub subject: String,
+    /// The story.
+    pub paragraphs: Vec<String>,
+    /// What a reader looks up later.
+    pub facts: Vec<Fact>,
+    /// Why they get it.
+    pub footer: &'static str,
+}
+
+/// A label and its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fact {
+    /// What it is.
+    pub label: &'static str,
+    /// What it says.
+    pub value: String,
+}
+
+/// Puts a letter into words.
+#[must_use]
+pub fn compose(event: Event, letter: &Letter) -> Mail {
+    match &letter.news {
+        News::Purchase(purchase) => cashback(event, purchase),
+        News::Payout(payout) => withdrawal(event, payout),
+    }
+}
+
+fn cashback(event: Event, purchase: &PurchaseNews) -> Mail {
+    let shop = one_line(&purchase.merchant);
+    let amount = euros(purchase.cashback);
+    let nothing = purchase.cashback.is_zero();
+    let (subject, mut paragraphs) = match event {
+        Event::Tracked if nothing => (
+            format!("Your purchase at {shop} is tracked"),
+            vec![format!("{shop} has told us about your purchase. No cashback amount is known for it so far.")],
+        ),
+        Event::Tracked => (
+            format!("{amount} cashback tracked at {shop}"),
+            vec![
+                format!("{shop} has told us about your purchase. Your cashback is {amount}."),
+                "It is pending until the shop confirms the purchase. We will write to you then.".to_owned(),
+            ],
+        ),
+        Event::Confirmed => (
+            format!("{amount} cashback confirmed by {shop}"),
+            vec![
+                format!(
+                    "{shop} has confirmed your purchase. Your cashback of {amount} is certain unless you return it."
+                ),
+                when_available(purchase),
+            ],
+        ),
+        Event::Available => (
+            format!("{amount} cashback is yours"),
+            vec![
+                format!("Your cashback of {amount} from {shop} is now available."),
+                "If your bank details are with us, it is paid out by itself once you have enough.".to_owned(),
+            ],
+        ),
+        Event::Reversed | Event::PayoutSent | Event::PayoutFailed => taken_back(&shop, purchase),
+    };
+    if event != Event::Reversed {
+        paragraphs.extend(purchase.reason.as_deref().map(one_line));
+    }
+    let mut facts = vec![fact("Shop", shop), fact("Bought", day(purchase.bought_at))];
+    match event {
+        Event::Reversed => facts.extend(purchase.taken_back.map(|back| fact("Taken back", euros(back)))),
+        _ => facts.push(fact("Cashback", amount)),
+    }
+    if event == Event::Confirmed {
+        facts.extend(purchase.matures_at.map(|at| fact("Expected", day(at))));
+    }
+    Mail {
+        subject,
+        paragraphs,
+        facts,
+        footer: "You can turn mail about cashback off in your settings. Mail about payouts is always sent.",
+    }
+}
+
+fn when_available(purchase: &PurchaseNews) -> String {
+    match (purchase.matures_at, purchase.waits_for_payment) {
+        (Some(at), false) => format!("It becomes available on {}.", day(at)),
+        (Some(at), true) => {
+            format!("It becomes available once the shop has paid for it, on {} at the earliest.", day(at))
+        }
+        (None, _) => "We will write to you when it is available.".to_owned(),
+    }
+}
+
+fn taken_back(shop: &str, purchase: &PurchaseNews) -> (String, Vec<String>) {
+    let subject = format!("Your cashback at {shop} was taken back");
+    let told = if purchase.state == "rejected" {
+        format!("{shop} has not confirmed your purchase.")
+    } else {
+        format!("{shop} has taken back your purchase.")
+    };
+    let lost = match purchase.taken_back {
+        Some(amount) => format!("The cashback of {} is no longer yours.", euros(amount)),
+        None => "No cashback had been given for it.".to_owned(),
+    };
+    let mut paragraphs = vec![format!("{told} {lost}")];
+    paragraphs.extend(purchase.reason.as_deref().map(|reason| format!("Reason: {}", one_line(reason))));
+    paragraphs.extend(purchase.now_owed.map(|owed| {
+        format!("{} of it had been paid out or used. It will be taken from your next cashback.", euros(owed))
+    }));
+    (subject, paragraphs)
+}
+
+fn withdrawal(event: Event, payout: &PayoutNews) -> Mail {
+    let amount = euros(payout.amount);
+    let back = "The money is back in your cashback balance.";
+    let (subject, told) = match (event, payout.state.as_str()) {
+        (Event::PayoutFailed, "cancelled") => (
+            format!("Your payout of {amount} was cancelled"),
+            format!("Your payout of {amount} was cancelled before it was sent. {back}"),
+        ),
+        (Event::PayoutFailed, "returned") => (
+            format!("Your payout of {amount} came back"),
+            format!("The bank has sent your payout of {amount} back. {back} Please check your bank details."),
+        ),
+        (Event::PayoutFailed, _) => (
+            format!("Your payout of {amount} failed"),
+            format!("The bank did not carry out your payout of {amount}. {back} Please check your bank details."),
+        ),
+        _ => (
+            format!("We have sent you {amount}"),
+            format!("Your payout of {amount} has been sent to your bank account. It can take a working day to arrive."),
+        ),
+    };
+    let mut paragraphs = vec![told];
+    if event == Event::PayoutFailed {
+        paragraphs.extend(payout.reason.as_deref().map(|reason| format!("Reason: {}", one_line(reason))));
+    }
+    Mail {
+        subject,
+        paragraphs,
+        facts: vec![fact("Amount", amount)],
+        footer: "You get this mail because money of yours moved.",
+    }
+}
+
+fn fact(label: &'static str, value: String) -> Fact {
+    Fact { label, value }
+}
+
+fn euros(amount: Money) -> String {
+    format!("€{amount}")
+}
+
+fn day(at: Timestamp) -> String {
+    at.format(format_description!("[day padding:none] [month repr:long] [year]"))
+        .unwrap_or_else(|_| at.date().to_string())
+}
+
+/// What a stranger typed, on one line: no line breaks or control characters, spaces collapsed, at most 120 characters.
+fn one_line(text: &str) -> String {
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    clean.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(120).collect()
+}
