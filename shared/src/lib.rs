@@ -20,6 +20,7 @@ pub mod clock;
 pub mod config;
 pub mod db;
 pub mod deliveries;
+pub mod explain;
 pub mod ids;
 pub mod intake;
 pub mod jobs;

@@ -1,4 +1,10 @@
 //! The harness of all tests: real PostgreSQL, real Redis, a clock moved by hand, and the sandbox peers.
 
 pub mod database;
+pub mod demo;
+pub mod network;
+pub mod processes;
 pub mod sandbox;
+pub mod servers;
+pub mod stack;
+pub mod world;

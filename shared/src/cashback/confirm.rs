@@ -11,7 +11,7 @@ use crate::db::{Conn, StoreError};
 use crate::ids::{MerchantId, PurchaseId, UserId, WorkerId};
 use crate::jobs::{self, Claimed, Kind, NewJob, Outcome, Room, Worked};
 use crate::ledger::{self, Book};
-use crate::networks::{Network, rules};
+use crate::networks::{self, Network};
 use crate::offers::{Shop, store::shops};
 use crate::purchases::state::{Verdict, hold_over, verify};
 use crate::purchases::{self, CashbackState, Purchase, State};
@@ -32,7 +32,7 @@ pub async fn confirm(
 ) -> Result<Worked, StoreError> {
     let ids: Vec<PurchaseId> = claimed.iter().map(|job| PurchaseId(job.subject_id)).collect();
     let found = purchases::store::lock(conn, &ids).await?;
-    let rules = rules::load(conn).await?;
+    let rules = networks::store::by_name(conn).await?;
     let at_once: Vec<UserId> = found
         .iter()
         .filter(|purchase| rules.get(&purchase.network).is_some_and(|rules| rules.hold.is_zero()))

@@ -6,7 +6,7 @@ use super::apply::apply;
 use crate::clock::Clock;
 use crate::db::StoreError;
 use crate::jobs::{Pushes, Room};
-use crate::networks::rules;
+use crate::networks;
 use crate::reports::store::matched_orders;
 
 /// At most this many orders in one transaction.
@@ -18,7 +18,7 @@ const SLICE: i64 = 200;
 /// [`StoreError`] when the database refuses; nothing of the slice stays then.
 pub async fn match_waiting(pool: &PgPool, clock: &Clock, room: &Room) -> Result<(Pushes, usize), StoreError> {
     let mut tx = pool.begin().await?;
-    let rules = rules::load(&mut tx).await?;
+    let rules = networks::store::by_name(&mut tx).await?;
     let mut keys = matched_orders(&mut tx, SLICE).await?;
     keys.retain(|(network, _)| rules.contains_key(network));
     let applied = apply(&mut tx, clock.now(), room, &rules, &[], &keys).await?;

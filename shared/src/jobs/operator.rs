@@ -133,7 +133,7 @@ pub async fn retry(conn: &mut Conn, now: Timestamp, which: Retried, reason: &str
     let ids = sqlx::query_scalar!(
         r#"SELECT id AS "id: JobId" FROM jobs_dead
            WHERE ($1::uuid IS NULL OR id = $1) AND ($2::text IS NULL OR queue = $2)
-           ORDER BY id
+           ORDER BY kind, subject_id, id
            LIMIT $3
            FOR UPDATE SKIP LOCKED"#,
         id,

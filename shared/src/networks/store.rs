@@ -1,8 +1,13 @@
-//! SQL of networks as an operator sets them, their secrets and their advertisers.
+//! Networks, their secrets and their advertisers in PostgreSQL.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rust_decimal::Decimal;
+use time::Duration;
 use uuid::Uuid;
 
-use super::{Network, secrets};
+use super::{ConfirmRule, MatureOn, Network, Verifier, secrets};
 use crate::auth::seal::{DataKeys, SealError};
 use crate::clock::Timestamp;
 use crate::db::{Conn, StoreError};
@@ -18,6 +23,31 @@ pub enum AddError {
     /// The database said no.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// All networks, active or not.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses or a row cannot be read.
+pub async fn networks(conn: &mut Conn) -> Result<Vec<Network>, StoreError> {
+    let rows = sqlx::query_as!(
+        Row,
+        "SELECT name, adapter, active, verifier, mature_on, hold_seconds, may_reduce, confirm_after_seconds,
+                confirm_max_amount
+         FROM networks
+         ORDER BY name"
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(Network::try_from).collect()
+}
+
+/// All networks by name, as a transaction needs their rules. There are tens of them at most.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses or a row cannot be read.
+pub async fn by_name(conn: &mut Conn) -> Result<HashMap<String, Arc<Network>>, StoreError> {
+    Ok(networks(conn).await?.into_iter().map(|network| (network.name.clone(), Arc::new(network))).collect())
 }
 
 /// Inserts a network, or changes its rules to these.
@@ -104,6 +134,28 @@ pub async fn add_webhook_key(
     Ok(())
 }
 
+/// The merchants behind advertisers, by network and the network's number; unknown ones are left out.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses.
+pub async fn merchants(
+    conn: &mut Conn,
+    advertisers: &[(String, String)],
+) -> Result<HashMap<(String, String), MerchantId>, StoreError> {
+    let (networks, numbers): (Vec<String>, Vec<String>) = advertisers.iter().cloned().unzip();
+    let rows = sqlx::query!(
+        r#"SELECT network, advertiser, merchant_id as "merchant_id: MerchantId"
+           FROM network_merchants
+           JOIN (SELECT DISTINCT * FROM UNNEST($1::text[], $2::text[]) AS a (network, advertiser)) asked
+               USING (network, advertiser)"#,
+        &networks,
+        &numbers,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| ((row.network, row.advertiser), row.merchant_id)).collect())
+}
+
 /// Says which merchant a network's advertiser is.
 ///
 /// # Errors
@@ -149,4 +201,47 @@ pub(super) async fn live_secrets(conn: &mut Conn, now: Timestamp) -> Result<Vec<
     )
     .fetch_all(conn)
     .await?)
+}
+
+struct Row {
+    name: String,
+    adapter: String,
+    active: bool,
+    verifier: String,
+    mature_on: String,
+    hold_seconds: i64,
+    may_reduce: bool,
+    confirm_after_seconds: Option<i64>,
+    confirm_max_amount: Option<Decimal>,
+}
+
+impl TryFrom<Row> for Network {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        // A network has a name for a key; the nil id stands for it, and the name is told beside the value.
+        let corrupt = |column, found: &str| StoreError::Corrupt {
+            table: "networks",
+            column,
+            id: Uuid::nil(),
+            found: format!("{found} ({})", row.name),
+        };
+        let max_amount = row.confirm_max_amount.map(Money::try_from).transpose();
+        Ok(Self {
+            verifier: Verifier::parse(&row.verifier).ok_or_else(|| corrupt("verifier", &row.verifier))?,
+            mature_on: MatureOn::parse(&row.mature_on).ok_or_else(|| corrupt("mature_on", &row.mature_on))?,
+            confirm_rule: match row.confirm_after_seconds {
+                None => None,
+                Some(seconds) => Some(ConfirmRule {
+                    after: Duration::seconds(seconds),
+                    max_amount: max_amount.map_err(|_| corrupt("confirm_max_amount", "more than cents"))?,
+                }),
+            },
+            hold: Duration::seconds(row.hold_seconds),
+            adapter: row.adapter,
+            active: row.active,
+            may_reduce: row.may_reduce,
+            name: row.name,
+        })
+    }
 }

@@ -29,11 +29,12 @@ async fn load_purchase(
 ) -> Result<Option<Letter>, StoreError> {
     // What the last rejection or reversal took: its movements share the purchase's version of that moment.
     let row = sqlx::query!(
-        r#"SELECT p.version, p.state, p.cashback_amount AS "cashback: Money", p.reason, p.occurred_at, p.matures_at,
+        r#"SELECT p.version AS "version!", p.state AS "state!", p.cashback_amount AS "cashback!: Money",
+                  p.reason AS "reason?", p.occurred_at AS "occurred_at!", p.matures_at AS "matures_at?",
                   p.mature_on IS NOT DISTINCT FROM 'paid' AND p.network_paid_at IS NULL AS "waits_for_payment!",
                   coalesce(m.name, 'the shop') AS "merchant!",
-                  u.id AS "user_id: UserId", u.email, u.active, u.wants_email,
-                  back.taken AS "taken: Money", back.owed AS "owed: Money",
+                  u.id AS "user_id!: UserId", u.email AS "email!", u.active AS "active!", u.wants_email AS "wants_email!",
+                  back.taken AS "taken?: Money", back.owed AS "owed?: Money",
                   EXISTS (
                       SELECT FROM notifications AS n
                       WHERE n.id = $2 OR (n.subject_id = p.id AND n.event = $3 AND n.version = p.version)
@@ -82,8 +83,8 @@ async fn load_payout(
     subject_id: Uuid,
 ) -> Result<Option<Letter>, StoreError> {
     let row = sqlx::query!(
-        r#"SELECT p.version, p.state, p.amount AS "amount: Money", p.reason,
-                  u.id AS "user_id: UserId", u.email, u.active, u.wants_email,
+        r#"SELECT p.version AS "version!", p.state AS "state!", p.amount AS "amount!: Money", p.reason AS "reason?",
+                  u.id AS "user_id!: UserId", u.email AS "email!", u.active AS "active!", u.wants_email AS "wants_email!",
                   EXISTS (
                       SELECT FROM notifications AS n
                       WHERE n.id = $2 OR (n.subject_id = p.id AND n.event = $3 AND n.version = p.version)

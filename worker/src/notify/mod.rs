@@ -5,5 +5,8 @@
 //! the mail is sent again under the same Message-ID: a copy is allowed, a lost mail is not. Mail never blocks money.
 
 pub mod mailer;
+mod stage;
 pub mod templates;
 pub mod words;
+
+pub use stage::Notify;

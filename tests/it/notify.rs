@@ -1,0 +1,238 @@
+//! The notify stage over a real database and a real SMTP conversation.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a helper of tests stops at the first surprise, like a test"
+)]
+
+use shared::clock::Clock;
+use shared::ids::{JobId, WorkerId};
+use shared::jobs::{self, Claimed, Kind, NewJob, Queue, Room};
+use sqlx::PgPool;
+use tests::database::fresh;
+use tests::sandbox::smtp::{Fault, Options, Sink};
+use uuid::Uuid;
+use worker::notify::Notify;
+use worker::notify::mailer::Mailer;
+use worker::notify::templates::Site;
+
+struct Scene {
+    pool: PgPool,
+    sink: Sink,
+    stage: Notify,
+    clock: Clock,
+    worker: WorkerId,
+    user: Uuid,
+    purchase: Uuid,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let pool = fresh().await.unwrap().pool;
+        let sink = Sink::start(Options {
+            listen: ([127, 0, 0, 1], 0).into(),
+            http: ([127, 0, 0, 1], 0).into(),
+            store: std::env::temp_dir().join(format!("sink-{}.jsonl", Uuid::now_v7())),
+            faults: 0.0,
+            seed: 1,
+        })
+        .await
+        .unwrap();
+        let mailer = Mailer::new(&sink.url(), "ClickNBack <hello@cashback.example.com>").unwrap();
+        let site = Site { name: "ClickNBack".into(), url: "https://cashback.example.com".into() };
+        let (user, merchant, purchase) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+        let insert = "WITH u AS (INSERT INTO users (id, email, created_at) VALUES ($1, 'ann@example.com', now())),
+                  m AS (INSERT INTO merchants (id, name, created_at) VALUES ($2, 'Shoply', now()))
+             INSERT INTO purchases (id, network, group_key, user_id, merchant_id, state, version, word, word_trusted,
+                 sale_amount, currency, raw_award, cashback_state, cashback_amount, occurred_at, created_at, updated_at)
+             VALUES ($3, 'reference', 'O-1', $1, $2, 'pending', 1, 'tracked', true, 100, 'EUR', 5, 'pending', 5, now(), now(), now())";
+        sqlx::query(insert).bind(user).bind(merchant).bind(purchase).execute(&pool).await.unwrap();
+        let stage = Notify::new(mailer, site);
+        Self { pool, sink, stage, clock: Clock::manual(Clock::System.now()), worker: WorkerId::new(), user, purchase }
+    }
+
+    async fn sql(&self, statement: &'static str) {
+        sqlx::query(statement).execute(&self.pool).await.unwrap();
+    }
+
+    /// Stores a job, or wakes the live one, and claims it.
+    async fn claim(&self, kind: Kind, subject_id: Uuid) -> Claimed {
+        let mut conn = self.pool.acquire().await.unwrap();
+        let now = self.clock.now();
+        let job = NewJob { kind, subject_id, run_at: now, traceparent: None };
+        let _pushed_by_hand = jobs::enqueue(&mut conn, now, &Room::open(), &[job]).await.unwrap();
+        self.claim_live(kind, subject_id).await
+    }
+
+    async fn claim_live(&self, kind: Kind, subject_id: Uuid) -> Claimed {
+        let mut conn = self.pool.acquire().await.unwrap();
+        let id: Uuid = sqlx::query_scalar("SELECT id FROM jobs WHERE kind = $1 AND subject_id = $2")
+            .bind(kind.as_str())
+            .bind(subject_id)
+            .fetch_one(&mut *conn)
+            .await
+            .unwrap();
+        self.clock.advance(time::Duration::days(1));
+        let claimed = jobs::claim::claim(&mut conn, self.clock.now(), self.worker, Queue::Notify, &[JobId(id)]).await;
+        claimed.unwrap().pop().expect("the job is free and due")
+    }
+
+    async fn tell(&self, claimed: Claimed) {
+        let told = self.stage.tell(&self.pool, &self.clock, &Room::open(), self.worker, claimed).await;
+        let _pushed_by_hand = told.unwrap();
+    }
+
+    /// How the job ended: outcome and reason; none while it lives.
+    async fn ended(&self, job: JobId) -> Option<(String, Option<String>)> {
+        sqlx::query_as("SELECT outcome, reason FROM jobs_done WHERE id = $1")
+            .bind(job.0)
+            .fetch_optional(&self.pool)
+            .await
+            .unwrap()
+    }
+
+    async fn recorded(&self) -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM notifications").fetch_one(&self.pool).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_mail_is_sent_and_recorded_with_the_end_of_its_job() {
+    let scene = Scene::new().await;
+    let claimed = scene.claim(Kind::MailTracked, scene.purchase).await;
+    let job = claimed.id;
+    scene.tell(claimed).await;
+    let messages = scene.sink.messages().await;
+    assert_eq!(messages.len(), 1);
+    assert_eq!(messages[0].message_id, format!("<{job}@cashback.example.com>"));
+    assert_eq!(messages[0].to, "ann@example.com");
+    assert_eq!(messages[0].subject, "€5.00 cashback tracked at Shoply");
+    assert!(messages[0].text.contains("€5.00"), "{}", messages[0].text);
+    assert_eq!(scene.ended(job).await, Some(("done".into(), None)));
+    assert_eq!(scene.recorded().await, 1);
+}
+
+#[tokio::test]
+async fn an_event_is_told_once_even_if_its_job_comes_again() {
+    let scene = Scene::new().await;
+    for _ in 0..2 {
+        let claimed = scene.claim(Kind::MailTracked, scene.purchase).await;
+        let job = claimed.id;
+        scene.tell(claimed).await;
+        assert_eq!(scene.ended(job).await, Some(("done".into(), None)));
+    }
+    assert_eq!((scene.sink.messages().await.len(), scene.recorded().await), (1, 1));
+}
+
+#[tokio::test]
+async fn news_that_no_longer_holds_is_not_sent() {
+    let scene = Scene::new().await;
+    for (statement, kind, word) in [
+        ("UPDATE purchases SET state = 'reversed', version = 2", Kind::MailConfirmed, "reversed since"),
+        ("UPDATE purchases SET state = 'confirmed', version = 3", Kind::MailReversed, "another state"),
+        ("UPDATE users SET wants_email = false", Kind::MailConfirmed, "no mail about cashback"),
+        ("UPDATE users SET active = false", Kind::MailConfirmed, "inactive"),
+    ] {
+        scene.sql(statement).await;
+        let claimed = scene.claim(kind, scene.purchase).await;
+        let job = claimed.id;
+        scene.tell(claimed).await;
+        let (outcome, reason) = scene.ended(job).await.expect("ended");
+        assert_eq!(outcome, "cancelled");
+        assert!(reason.as_deref().is_some_and(|reason| reason.contains(word)), "{reason:?}");
+    }
+    let orphan = scene.claim(Kind::MailTracked, Uuid::now_v7()).await;
+    let job = orphan.id;
+    scene.tell(orphan).await;
+    assert_eq!(scene.ended(job).await.map(|ended| ended.0), Some("cancelled".into()));
+    assert_eq!((scene.sink.messages().await.len(), scene.recorded().await), (0, 0));
+}
+
+#[tokio::test]
+async fn a_refused_recipient_is_given_up_and_an_outage_is_not() {
+    let scene = Scene::new().await;
+    scene.sink.script(&[Fault::NoSuchRecipient]);
+    let claimed = scene.claim(Kind::MailTracked, scene.purchase).await;
+    let job = claimed.id;
+    scene.tell(claimed).await;
+    let (outcome, reason) = scene.ended(job).await.expect("ended");
+    assert_eq!(outcome, "cancelled");
+    assert!(reason.as_deref().is_some_and(|reason| reason.contains("550") && !reason.contains('@')), "{reason:?}");
+    assert_eq!(scene.recorded().await, 0);
+
+    scene.sink.script(&[Fault::RecipientLater]);
+    let claimed = scene.claim(Kind::MailTracked, scene.purchase).await;
+    let job = claimed.id;
+    scene.tell(claimed).await;
+    assert_eq!(scene.ended(job).await, None, "it lives and is tried again");
+    scene.tell(scene.claim_live(Kind::MailTracked, scene.purchase).await).await;
+    assert_eq!(scene.ended(job).await, Some(("done".into(), None)));
+    assert_eq!((scene.sink.messages().await.len(), scene.recorded().await), (1, 1));
+}
+
+#[tokio::test]
+async fn an_unanswered_mail_is_sent_again_under_the_same_message_id() {
+    let scene = Scene::new().await;
+    scene.sink.script(&[Fault::KeptUnanswered]);
+    let claimed = scene.claim(Kind::MailTracked, scene.purchase).await;
+    let job = claimed.id;
+    scene.tell(claimed).await;
+    assert_eq!((scene.ended(job).await, scene.recorded().await), (None, 0));
+    scene.tell(scene.claim_live(Kind::MailTracked, scene.purchase).await).await;
+    let ids: Vec<_> = scene.sink.messages().await.into_iter().map(|message| message.message_id).collect();
+    assert_eq!(ids, vec![format!("<{job}@cashback.example.com>"); 2]);
+    assert_eq!(scene.recorded().await, 1);
+}
+
+#[tokio::test]
+async fn a_worker_that_lost_its_claim_changes_nothing() {
+    let scene = Scene::new().await;
+    let claimed = scene.claim(Kind::MailTracked, scene.purchase).await;
+    let job = claimed.id;
+    scene.tell(Claimed { fence: claimed.fence - 1, ..claimed.clone() }).await;
+    assert_eq!((scene.ended(job).await, scene.recorded().await), (None, 0));
+    scene.tell(claimed).await;
+    assert_eq!((scene.ended(job).await.is_some(), scene.recorded().await), (true, 1));
+}
+
+#[tokio::test]
+async fn a_reversal_says_what_was_taken_and_what_is_owed() {
+    let scene = Scene::new().await;
+    scene
+        .sql("UPDATE purchases SET state = 'reversed', version = 3, cashback_amount = 0, reason = 'Order returned'")
+        .await;
+    for (code, from, to, amount) in
+        [("reverse", "available", "rewards", "3.80"), ("clawback", "owed", "rewards", "1.20")]
+    {
+        let insert = "INSERT INTO transfers (id, user_id, debit_account, credit_account, amount, code, subject_id, version, created_at)
+                      VALUES ($1, $2, $3, $4, $5::numeric, $6, $7, 3, now())";
+        let row = sqlx::query(insert).bind(Uuid::now_v7()).bind(scene.user).bind(from).bind(to).bind(amount);
+        row.bind(code).bind(scene.purchase).execute(&scene.pool).await.unwrap();
+    }
+    scene.tell(scene.claim(Kind::MailReversed, scene.purchase).await).await;
+    let text = scene.sink.messages().await.remove(0).text;
+    for word in ["€5.00 is no longer yours", "€1.20 of it", "Order returned", "Shoply"] {
+        assert!(text.contains(word), "lacks {word}:\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn payout_mails_say_how_it_ended() {
+    let scene = Scene::new().await;
+    for (state, kind, subject) in [
+        ("completed", Kind::MailPayoutSent, "We have sent you €20.00"),
+        ("failed", Kind::MailPayoutFailed, "Your payout of €20.00 failed"),
+        ("cancelled", Kind::MailPayoutFailed, "Your payout of €20.00 was cancelled"),
+        ("returned", Kind::MailPayoutFailed, "Your payout of €20.00 came back"),
+    ] {
+        let payout = Uuid::now_v7();
+        let insert = "INSERT INTO payouts (id, user_id, amount, method, rail, origin, state, version, reason, external_reference, requested_at, updated_at)
+                      VALUES ($1, $2, 20, 'bank_transfer', 'sandbox', 'auto', $3, 2, 'Account closed', $1::text, now(), now())";
+        sqlx::query(insert).bind(payout).bind(scene.user).bind(state).execute(&scene.pool).await.unwrap();
+        scene.tell(scene.claim(kind, payout).await).await;
+        let last = scene.sink.messages().await.pop().expect("a mail");
+        assert_eq!(last.subject, subject);
+        assert_eq!(last.text.contains("Account closed"), state != "completed", "{}", last.text);
+    }
+}

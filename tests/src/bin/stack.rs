@@ -1,0 +1,83 @@
+//! Servers and the whole stack for development, tests and the demo; `ops/*` call it.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use tests::demo::run::{self, Options};
+use tests::stack::{Profile, command, supervise};
+
+#[derive(Parser)]
+#[command(about = "Private servers and the whole stack, for development, tests and the demo")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Bring the stack up in the background
+    Up {
+        /// What it is for
+        #[arg(long, value_enum, default_value = "demo")]
+        profile: Profile,
+        /// Which world to seed, when it is new
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// End what `up` has started
+    Down {
+        /// Which
+        #[arg(long, value_enum, default_value = "demo")]
+        profile: Profile,
+    },
+    /// Play a day on a fresh stack and compare what became of it
+    Demo(Options),
+    /// Keep a stack alive (`up` calls it)
+    #[command(hide = true)]
+    Supervise {
+        /// What it is for
+        #[arg(long, value_enum)]
+        profile: Profile,
+        /// Which world to seed
+        #[arg(long)]
+        seed: u64,
+    },
+    /// Run a command with a private PostgreSQL and Redis; exits with its code
+    Servers {
+        /// The command and its arguments
+        #[arg(trailing_var_arg = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    Ok(match Arguments::parse().command {
+        Command::Up { profile, seed } => {
+            command::up(profile, seed).await?;
+            eprintln!("up: {}", profile.directory()?.join("stack.env").display());
+            ExitCode::SUCCESS
+        }
+        Command::Down { profile } => {
+            command::down(profile).await?;
+            ExitCode::SUCCESS
+        }
+        Command::Demo(options) => {
+            if run::run(&options).await? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Command::Supervise { profile, seed } => {
+            supervise(profile, seed).await?;
+            ExitCode::SUCCESS
+        }
+        Command::Servers { command } => exit_code(tests::servers::run_with_servers(&command).await?),
+    })
+}
+
+fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}

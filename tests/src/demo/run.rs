@@ -1,0 +1,166 @@
+//! `stack demo`: a fresh world, a day, its end, and whether it is the right one.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use shared::clock::Clock;
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::catalogue::Catalogue;
+use super::{report, verdict};
+use crate::network::play::{self, Played, Progress};
+use crate::network::sender::Sender;
+use crate::network::{Story, day};
+use crate::stack::{Install, Profile, command};
+
+/// How long everything may take to come to rest after the last delivery.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What a demo is asked to do.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Which day to play; the same seed plays the same day
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// How many purchases
+    #[arg(long, default_value_t = 500)]
+    pub purchases: usize,
+    /// Stop everything at the end; the exit code says whether all was right
+    #[arg(long)]
+    pub exit: bool,
+}
+
+/// Plays a day on a fresh stack. Returns whether everything came out right.
+///
+/// # Errors
+/// When the stack does not come up.
+pub async fn run(options: &Options) -> Result<bool> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let told = async {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {}, _ = hangup.recv() => {} }
+    };
+    tokio::pin!(told);
+    let result = tokio::select! {
+        result = whole_day(options) => result,
+        () = &mut told => Err(anyhow::anyhow!("stopped")),
+    };
+    if !options.exit && result.is_ok() {
+        eprintln!("\nEverything keeps running; Ctrl-C stops it.");
+        told.await;
+    }
+    command::down(Profile::Demo).await?;
+    result
+}
+
+async fn whole_day(options: &Options) -> Result<bool> {
+    let begun = Instant::now();
+    eprintln!("demo: seed {}, {} purchases", options.seed, options.purchases);
+    command::wipe(Profile::Demo).await?;
+    command::up(Profile::Demo, options.seed).await?;
+    let stack = Running::read()?;
+    let pool = PgPoolOptions::new().max_connections(4).connect(stack.at("DATABASE_URL")?).await?;
+    eprintln!("demo: everything is up after {} s", begun.elapsed().as_secs());
+
+    let world = Catalogue::new(options.seed);
+    let stories = day::write(&world, options.seed, options.purchases, Clock::System.now());
+    let written_before = report::rows_written(&pool).await?;
+    let opened = Instant::now();
+    let mut played = play_with_progress(&stack, &pool, &stories).await?;
+    let faults = come_to_rest(&stack, &pool, &world, &stories).await?;
+    let took = opened.elapsed();
+
+    let written = report::rows_written(&pool).await? - written_before;
+    let figures = report::Figures { played: &played, took, written, setup: opened - begun };
+    let text = report::write(&pool, &stack.env, &figures).await?;
+    played.faults.extend(faults);
+    let text = text + &verdict::show(&played.faults, options);
+    let mut out = std::io::stdout();
+    out.write_all(text.as_bytes())?;
+    if !options.exit {
+        out.write_all(addresses(&stack.env).as_bytes())?;
+    }
+    Ok(played.faults.is_empty())
+}
+
+/// A stack that is up.
+pub(super) struct Running {
+    /// What `stack.env` says.
+    pub(super) env: BTreeMap<String, String>,
+    install: Install,
+}
+
+impl Running {
+    fn read() -> Result<Self> {
+        let directory = Profile::Demo.directory()?;
+        let text = std::fs::read_to_string(directory.join("stack.env"))?;
+        let env = text
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned()))
+            .collect();
+        Ok(Self { env, install: Install::load(&directory)? })
+    }
+
+    pub(super) fn at(&self, name: &str) -> Result<&str> {
+        self.env.get(name).map(String::as_str).with_context(|| format!("stack.env: {name}"))
+    }
+}
+
+async fn play_with_progress(stack: &Running, pool: &PgPool, stories: &[Story]) -> Result<Played> {
+    let networks = &stack.install.networks;
+    let sender = Sender::new(stack.at("INTAKE_URL")?, networks.reference_key()?, &networks.awin)?;
+    let progress = Arc::new(Progress::default());
+    let playing = play::play(sender, pool.clone(), stories, Arc::clone(&progress));
+    tokio::pin!(playing);
+    let mut tick = tokio::time::interval(Duration::from_secs(2));
+    loop {
+        tokio::select! {
+            played = &mut playing => return played,
+            _ = tick.tick() => eprintln!(
+                "demo: {} calls answered, {} of {} stories told",
+                progress.calls.load(Ordering::Relaxed),
+                progress.stories.load(Ordering::Relaxed),
+                stories.len(),
+            ),
+        }
+    }
+}
+
+/// Waits until nothing is left to do and all agree; returns what still does not agree when patience ends.
+async fn come_to_rest(stack: &Running, pool: &PgPool, world: &Catalogue, stories: &[Story]) -> Result<Vec<String>> {
+    let begun = Instant::now();
+    let mut shown = Instant::now();
+    loop {
+        let busy = verdict::unrest(pool).await?;
+        let faults = if busy.is_empty() { verdict::faults(stack, pool, world, stories).await? } else { Vec::new() };
+        if busy.is_empty() && faults.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Something may have moved between two looks, so a disagreement is looked at again for a while.
+        let limit = if busy.is_empty() { Duration::from_secs(45) } else { PATIENCE };
+        if begun.elapsed() > limit {
+            return Ok([busy, faults].concat());
+        }
+        if shown.elapsed() > Duration::from_secs(2) {
+            shown = Instant::now();
+            eprintln!("demo: coming to rest: {}", busy.first().or(faults.first()).cloned().unwrap_or_default());
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+fn addresses(env: &BTreeMap<String, String>) -> String {
+    let mut text = "\nAddresses (also in .data/demo/stack.env)\n".to_owned();
+    for (name, value) in env.iter().filter(|(name, _)| name.ends_with("_URL")) {
+        text.push_str(&format!("  {name:24} {value}\n"));
+    }
+    text
+}

@@ -1,0 +1,48 @@
+//! The whole stack on this machine, for development, tests and the demo: private servers, our processes, the sandbox.
+//!
+//! `up` leaves a supervisor behind that starts everything, starts again what dies, and keeps `.data/<profile>/stack.env`
+//! true. `down` ends what the supervisor started, by process id and start time, even when the supervisor itself is gone.
+
+pub mod command;
+mod install;
+mod processes;
+mod roles;
+mod supervisor;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+pub use install::{Install, Ports};
+pub use roles::programs;
+pub use supervisor::supervise;
+
+use crate::servers::data_directory;
+
+/// What a stack is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Profile {
+    /// Holds of seconds, failures played by the sandbox.
+    Demo,
+    /// No failures played, for measuring.
+    Bench,
+}
+
+impl Profile {
+    /// The word in paths and in the environment.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Demo => "demo",
+            Self::Bench => "bench",
+        }
+    }
+
+    /// Where its data, its logs and its `stack.env` live.
+    ///
+    /// # Errors
+    /// When `ops/setup` has not run.
+    pub fn directory(self) -> Result<PathBuf> {
+        Ok(data_directory()?.join(self.as_str()))
+    }
+}

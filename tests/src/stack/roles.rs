@@ -1,0 +1,202 @@
+//! Which processes make up a stack, and what each is told.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use super::install::{DATABASE, key_file};
+use super::{Install, Profile};
+use crate::servers::{Postgres, Redis};
+
+/// A process that the supervisor keeps alive.
+#[derive(Debug, Clone)]
+pub(super) struct Role {
+    /// Its name in logs; upper case after `PID_` in `stack.env`.
+    pub(super) name: &'static str,
+    /// It stops with its group: ours first, then the peers, then the servers.
+    pub(super) group: Group,
+    /// What starts it.
+    pub(super) start: Start,
+    /// Answers 200 when it is ready; none: it is asked otherwise.
+    pub(super) ready_url: Option<String>,
+}
+
+/// In which order processes start; they stop in the opposite one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Group {
+    /// PostgreSQL and Redis.
+    Servers,
+    /// The sandbox bank and mail server.
+    Peers,
+    /// Our own.
+    Ours,
+}
+
+/// What starts a process.
+#[derive(Debug, Clone)]
+pub(super) enum Start {
+    /// The private PostgreSQL.
+    Postgres(Postgres),
+    /// The private Redis.
+    Redis(Redis),
+    /// One of our programs.
+    Program {
+        /// Which.
+        program: PathBuf,
+        /// Its arguments.
+        arguments: Vec<String>,
+        /// Its environment; it gets nothing else of ours.
+        environment: Vec<(&'static str, String)>,
+    },
+}
+
+impl Start {
+    /// The process in the foreground.
+    ///
+    /// # Errors
+    /// When the user to run a server as cannot be found.
+    pub(super) fn command(&self) -> Result<Command> {
+        match self {
+            Self::Postgres(postgres) => postgres.command(),
+            Self::Redis(redis) => redis.command(),
+            Self::Program { program, arguments, environment } => {
+                use std::os::unix::process::CommandExt;
+                let mut command = Command::new(program);
+                // A DATABASE_URL of whoever called must not leak in.
+                command.env_clear().envs(environment.iter().map(|(name, value)| (*name, value)));
+                command.args(arguments).process_group(0).stdin(Stdio::null());
+                Ok(command)
+            }
+        }
+    }
+
+    /// The signal that ends it in good order. PostgreSQL waits for its clients on TERM, so it gets INT.
+    #[must_use]
+    pub(super) fn stop_signal(&self) -> &'static str {
+        match self {
+            Self::Postgres(_) => "INT",
+            Self::Redis(_) | Self::Program { .. } => "TERM",
+        }
+    }
+}
+
+/// Where `cargo build` puts our programs: beside this one.
+///
+/// # Errors
+/// When this program's own place is unknown.
+pub fn programs() -> Result<PathBuf> {
+    let here = std::env::current_exe()?;
+    let directory = here.parent().context("the place of this program")?;
+    // A test binary lives one level deeper.
+    Ok(if directory.ends_with("deps") {
+        directory.parent().context("target")?.to_owned()
+    } else {
+        directory.to_owned()
+    })
+}
+
+/// All processes of a stack, in the order in which they start.
+///
+/// # Errors
+/// When our programs cannot be found.
+pub(super) fn all(
+    profile: Profile,
+    directory: &Path,
+    install: &Install,
+    postgres: &Postgres,
+    redis: &Redis,
+) -> Result<Vec<Role>> {
+    let ports = install.ports;
+    let server = |name, start| Role { name, group: Group::Servers, start, ready_url: None };
+    let mut roles = vec![
+        server("postgres", Start::Postgres(postgres.clone())),
+        server("redis", Start::Redis(redis.clone())),
+        peer("bank", bank(profile, directory, install), install, format!("http://127.0.0.1:{}/healthz", ports.bank))?,
+        peer(
+            "smtp",
+            smtp(profile, directory, install),
+            install,
+            format!("http://127.0.0.1:{}/messages/count", ports.mail),
+        )?,
+    ];
+    let private = [
+        ("api", ports.api_private),
+        ("dispatch", ports.dispatch),
+        ("confirm", ports.confirm),
+        ("mature", ports.mature),
+        ("payout", ports.payout),
+        ("notify", ports.notify),
+    ];
+    for (name, port) in private {
+        let (role, password) = match name {
+            "api" => ("clicknback_api", &install.api_password),
+            _ => ("clicknback_worker", &install.worker_password),
+        };
+        let mut environment = common(profile, directory, install, redis);
+        environment.push(("DATABASE_URL", postgres.url_as(role, password, DATABASE)));
+        environment.push(("LISTEN_PRIVATE", format!("127.0.0.1:{port}")));
+        if name == "api" {
+            environment.push(("LISTEN", format!("127.0.0.1:{}", ports.api)));
+        }
+        let program = programs()?.join(name);
+        let start = Start::Program { program, arguments: Vec::new(), environment };
+        roles.push(Role {
+            name,
+            group: Group::Ours,
+            start,
+            ready_url: Some(format!("http://127.0.0.1:{port}/readyz")),
+        });
+    }
+    Ok(roles)
+}
+
+fn peer(name: &'static str, arguments: Vec<String>, install: &Install, ready_url: String) -> Result<Role> {
+    let environment = vec![("BANK_TOKEN", install.bank_token.clone())];
+    let start = Start::Program { program: programs()?.join("sandbox"), arguments, environment };
+    Ok(Role { name, group: Group::Peers, start, ready_url: Some(ready_url) })
+}
+
+fn bank(profile: Profile, directory: &Path, install: &Install) -> Vec<String> {
+    let faults = if profile == Profile::Demo { "0.1" } else { "0" };
+    let mut arguments = words(&["bank", "--faults", faults]);
+    arguments.extend(["--listen".to_owned(), format!("127.0.0.1:{}", install.ports.bank)]);
+    arguments.extend(["--store".to_owned(), directory.join("bank.jsonl").display().to_string()]);
+    arguments.extend(["--seed".to_owned(), install.seed.to_string()]);
+    arguments
+}
+
+fn smtp(profile: Profile, directory: &Path, install: &Install) -> Vec<String> {
+    let faults = if profile == Profile::Demo { "0.02" } else { "0" };
+    let mut arguments = words(&["smtp", "--faults", faults]);
+    arguments.extend(["--listen".to_owned(), format!("127.0.0.1:{}", install.ports.smtp)]);
+    arguments.extend(["--http".to_owned(), format!("127.0.0.1:{}", install.ports.mail)]);
+    arguments.extend(["--store".to_owned(), directory.join("mail.jsonl").display().to_string()]);
+    arguments.extend(["--seed".to_owned(), install.seed.to_string()]);
+    arguments
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// What all our processes are told.
+fn common(profile: Profile, directory: &Path, install: &Install, redis: &Redis) -> Vec<(&'static str, String)> {
+    let ports = install.ports;
+    vec![
+        ("REDIS_URL", format!("{}/0", redis.url())),
+        ("DATA_KEY_FILE", key_file(directory).display().to_string()),
+        ("PROFILE", profile.as_str().to_owned()),
+        ("LOG_FORMAT", "text".to_owned()),
+        ("LOG_LEVEL", std::env::var("LOG_LEVEL").unwrap_or_else(|_| "info".to_owned())),
+        ("SMTP_URL", format!("smtp://127.0.0.1:{}", ports.smtp)),
+        ("MAIL_FROM", "ClickNBack <cashback@example.test>".to_owned()),
+        ("SITE_NAME", "ClickNBack".to_owned()),
+        ("SITE_URL", "https://cashback.example.test".to_owned()),
+        ("BANK_URL", format!("http://127.0.0.1:{}", ports.bank)),
+        ("BANK_TOKEN", install.bank_token.clone()),
+        ("PAYOUT_RAIL", "sandbox".to_owned()),
+        ("AUTO_PAYOUT_MIN", "10.00".to_owned()),
+        ("OPERATOR_EMAIL", super::install::ADMIN_EMAIL.to_owned()),
+    ]
+}
