@@ -8,7 +8,6 @@ pub mod evidence;
 mod fields;
 mod read;
 mod reference;
-pub mod rules;
 pub mod secrets;
 mod snapshot;
 pub mod store;

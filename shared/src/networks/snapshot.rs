@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::secrets::SigningKey;
 use super::store::{self, StoredSecret};
-use super::{Network, Secrets, rules};
+use super::{Network, Secrets};
 use crate::auth::seal::DataKeys;
 use crate::clock::Clock;
 use crate::db::StoreError;
@@ -81,7 +81,7 @@ impl Networks {
     /// [`StoreError`] when the database refuses; the last snapshot stays.
     pub async fn refresh(&self, pool: &PgPool) -> Result<(), StoreError> {
         let mut conn = pool.acquire().await?;
-        let networks = rules::load(&mut conn).await?;
+        let networks = store::networks(&mut conn).await?;
         let stored = store::live_secrets(&mut conn, self.clock.now()).await?;
         drop(conn);
         let before = self.current.read().unwrap_or_else(PoisonError::into_inner).opened.clone();
@@ -111,7 +111,7 @@ impl Networks {
 
     fn build(
         &self,
-        networks: HashMap<String, Arc<Network>>,
+        networks: Vec<Network>,
         stored: Vec<StoredSecret>,
         before: &HashMap<Uuid, Option<OpenedKey>>,
     ) -> Snapshot {
@@ -129,9 +129,9 @@ impl Networks {
                 opened.insert(row.id, key);
             }
         }
-        let sources = networks.into_iter().map(|(name, network)| {
-            let secrets = secrets.remove(&name).unwrap_or_default();
-            (name, Arc::new(Source { network, secrets }))
+        let sources = networks.into_iter().map(|network| {
+            let secrets = secrets.remove(&network.name).unwrap_or_default();
+            (network.name.clone(), Arc::new(Source { network: Arc::new(network), secrets }))
         });
         Snapshot { sources: Arc::new(sources.collect()), opened, loaded_at: Some(Instant::now()) }
     }

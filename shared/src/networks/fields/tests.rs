@@ -22,11 +22,7 @@ fn amounts_are_read_from_their_own_digits() {
         ("0e60", "0"),
     ] {
         assert_eq!(amount("amount", given(written)), Ok(Some(expected.parse().unwrap())), "{written}");
-        assert_eq!(
-            amount("amount", Some(Given::Number(written))),
-            Ok(Some(expected.parse().unwrap())),
-            "{written}"
-        );
+        assert_eq!(amount("amount", Some(Given::Number(written))), Ok(Some(expected.parse().unwrap())), "{written}");
     }
 }
 

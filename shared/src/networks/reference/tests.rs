@@ -13,11 +13,7 @@ fn whole_row() -> Value {
 }
 
 fn reported(data: &Value) -> Reading {
-    read(
-        json!({"type": "purchase.reported", "timestamp": "2026-03-01T10:16:00Z", "data": data})
-            .to_string()
-            .as_bytes(),
-    )
+    read(json!({"type": "purchase.reported", "timestamp": "2026-03-01T10:16:00Z", "data": data}).to_string().as_bytes())
 }
 
 fn with(name: &str, value: Value) -> Value {
@@ -52,7 +48,6 @@ fn a_whole_row_is_read_field_by_field() {
         }
     );
 }
-
 
 #[test]
 fn what_is_not_said_stays_open() {
