@@ -2,6 +2,7 @@
 
 mod admission;
 mod bad_input;
+mod books;
 mod service;
 
 use std::sync::Arc;
