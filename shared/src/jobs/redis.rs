@@ -138,16 +138,23 @@ impl Pusher {
         Ok(tick)
     }
 
-    /// Empties all lists and sets the tick: Redis had lost or regained what it knew.
+    /// Sets the tick: Redis had lost or regained an older one.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn start_over(&self, tick: i64) -> Result<(), RedisError> {
+    pub async fn set_tick(&self, tick: i64) -> Result<(), RedisError> {
+        self.0.run(redis::pipe().cmd("SET").arg(TICK).arg(tick).ignore()).await
+    }
+
+    /// Removes all lists: what stands in them is not what PostgreSQL has pushed.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn empty_lists(&self) -> Result<(), RedisError> {
         let mut pipeline = redis::pipe();
         for queue in Queue::ALL {
             pipeline.cmd("UNLINK").arg(&lists(queue)).ignore();
         }
-        pipeline.cmd("SET").arg(TICK).arg(tick).ignore();
         self.0.run(&pipeline).await
     }
 

@@ -1,0 +1,359 @@
+//! dispatch: keeps the lists of Redis filled from PostgreSQL, notices when Redis lost them, frees the jobs of dead
+//! processes, and runs the cron table. Any number of them may run; each step is safe beside the same step elsewhere.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
+use metrics_exporter_prometheus::PrometheusHandle;
+use shared::batch::reason;
+use shared::db::StoreError;
+use shared::jobs::redis::HINT;
+use shared::jobs::{Queue, cron, dispatch as store, queues, rescue, workers};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::process::{Context, Process, Settings};
+
+/// Without a hint, the lists are looked at this often: a job that becomes due waits no longer.
+const REFILL_PERIOD: Duration = Duration::from_millis(200);
+/// Hints closer together than this share a refill.
+const HINT_PERIOD: Duration = Duration::from_millis(10);
+/// Ids in one refill of a queue.
+const REFILL_CHUNK: u64 = 10_000;
+/// Claims of processes without a row are looked for this often.
+const ORPHAN_PERIOD: Duration = Duration::from_secs(10);
+
+/// What the cron table may run, by name.
+#[derive(Default, Clone)]
+pub struct Cron(HashMap<&'static str, Job>);
+
+type Job = Arc<dyn Fn(Context) -> BoxFuture<'static, Result<String>> + Send + Sync>;
+
+impl Cron {
+    /// The entries that need no business: partitions, old workers.
+    #[must_use]
+    pub fn housekeeping() -> Self {
+        Self::default()
+            .with("ensure_partitions", |context| {
+                async move {
+                    let made = cron::ensure_partitions(&mut *context.pool.acquire().await?).await?;
+                    Ok(format!("{made} made"))
+                }
+                .boxed()
+            })
+            .with("forget_old_workers", |context| {
+                async move {
+                    let gone = workers::forget_old(&mut *context.pool.acquire().await?).await?;
+                    Ok(format!("{gone} forgotten"))
+                }
+                .boxed()
+            })
+    }
+
+    /// Adds what an entry runs; its answer is shown to operators. An entry nobody runs stays due.
+    #[must_use]
+    pub fn with(
+        mut self,
+        name: &'static str,
+        run: impl Fn(Context) -> BoxFuture<'static, Result<String>> + Send + Sync + 'static,
+    ) -> Self {
+        self.0.insert(name, Arc::new(run));
+        self
+    }
+}
+
+impl std::fmt::Debug for Cron {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// Runs dispatch until `stop` is cancelled.
+///
+/// # Errors
+/// When it cannot start, or one of its loops died: the binary exits non-zero so that it is started again.
+pub async fn serve(
+    cron: Cron,
+    settings: &Settings,
+    metrics: Option<PrometheusHandle>,
+    stop: CancellationToken,
+) -> Result<()> {
+    let process = Process::start(settings, "dispatch", metrics, stop).await?;
+    let dispatch = Arc::new(Dispatch::new(process.context.clone()));
+    let mut loops = JoinSet::new();
+    loops.spawn(listen(Arc::clone(&dispatch), settings.redis_url.clone()));
+    loops.spawn(refill_for_ever(Arc::clone(&dispatch), Arc::clone(&process.health)));
+    loops.spawn(every(Duration::from_secs(1), "tick", Arc::clone(&dispatch), |d| {
+        async move { d.tick().await.map(drop) }.boxed()
+    }));
+    loops.spawn(rescue_for_ever(Arc::clone(&dispatch)));
+    loops.spawn(every(Duration::from_secs(1), "rates", Arc::clone(&dispatch), |d| {
+        async move { d.measure().await }.boxed()
+    }));
+    loops.spawn(every(Duration::from_secs(2), "ages", Arc::clone(&dispatch), |d| {
+        async move { d.show_ages().await }.boxed()
+    }));
+    let cron = Arc::new(cron);
+    loops.spawn(every(Duration::from_secs(1), "cron", Arc::clone(&dispatch), move |d| {
+        let cron = Arc::clone(&cron);
+        async move { d.run_cron(&cron).await }.boxed()
+    }));
+    tokio::select! {
+        () = process.stop.cancelled() => {}
+        ended = loops.join_next() => bail!("a loop of dispatch ended: {ended:?}"),
+    }
+    loops.shutdown().await;
+    if let Err(error) = process.presence.leave().await {
+        tracing::warn!(error = reason(&error), "could not take leave");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// One dispatch process, step by step.
+#[derive(Debug)]
+pub struct Dispatch {
+    context: Context,
+    hinted: Notify,
+    /// The last refill left due jobs behind, so a hint is worth following.
+    more: AtomicBool,
+    ended: Mutex<HashMap<Queue, u64>>,
+}
+
+impl Dispatch {
+    /// Ready to step.
+    #[must_use]
+    pub fn new(context: Context) -> Self {
+        Self { context, hinted: Notify::new(), more: AtomicBool::new(true), ended: Mutex::default() }
+    }
+
+    /// Fills each list up to its cap with due jobs that are in none; answers how many were pushed.
+    ///
+    /// # Errors
+    /// When Redis or PostgreSQL does not answer.
+    pub async fn refill(&self) -> Result<usize> {
+        let Context { pool, clock, pusher, .. } = &self.context;
+        let mut total = 0;
+        loop {
+            let waiting: HashMap<Queue, u64> = pusher.waiting().await?.into_iter().collect();
+            let conn = &mut *pool.acquire().await?;
+            let rooms: Vec<(Queue, u64)> = queues::settings(conn)
+                .await?
+                .into_iter()
+                .filter(|settings| !settings.paused)
+                .map(|settings| {
+                    let waiting = waiting.get(&settings.queue).copied().unwrap_or(0);
+                    (settings.queue, settings.cap().saturating_sub(waiting).min(REFILL_CHUNK))
+                })
+                .collect();
+            let open: Vec<_> = rooms.iter().copied().filter(|(_, room)| *room > 0).collect();
+            let pushes = store::take_due(conn, clock.now(), &open).await?;
+            let count = pushes.0.len();
+            total += count;
+            let filled = |(queue, room): &(Queue, u64)| {
+                pushes.0.iter().filter(|push| push.queue == *queue).count() as u64 == *room
+            };
+            let more = rooms.iter().any(filled);
+            let chunk_full = open.iter().any(|room| room.1 == REFILL_CHUNK && filled(room));
+            self.more.store(more, Ordering::Relaxed);
+            pusher.push(pushes).await;
+            if !chunk_full {
+                return Ok(total);
+            }
+        }
+    }
+
+    /// Raises Redis's tick and compares it with the highest known one: absent or lower means that Redis was emptied or
+    /// restored. Then the lists start over. Answers whether that was so.
+    ///
+    /// # Errors
+    /// When Redis or PostgreSQL does not answer.
+    pub async fn tick(&self) -> Result<bool> {
+        let Context { pool, clock, pusher, .. } = &self.context;
+        // Whoever raises the tick writes Redis first and PostgreSQL after, so what PostgreSQL knew before is the least
+        // that Redis must have.
+        let known = store::tick(&mut *pool.acquire().await?).await?;
+        let tick = pusher.tick().await?;
+        if tick > known {
+            store::set_tick(&mut *pool.acquire().await?, tick).await?;
+            return Ok(false);
+        }
+        // The tick is set last: should a step fail, the next look finds it low again.
+        pusher.empty_lists().await?;
+        let waiting = store::forget_all_pushes(&mut *pool.acquire().await?, clock.now()).await?;
+        pusher.set_tick(known.saturating_add(1)).await?;
+        tracing::warn!(waiting, known, tick, "Redis was emptied or restored; its lists start over");
+        self.more.store(true, Ordering::Relaxed);
+        self.hinted.notify_one();
+        Ok(true)
+    }
+
+    /// Frees the jobs of silent processes; `orphans`: also those of processes without a row.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn rescue(&self, orphans: bool) -> Result<rescue::Rescued, StoreError> {
+        let Context { pool, clock, worker, .. } = &self.context;
+        let conn = &mut *pool.acquire().await?;
+        if !rescue::someone_is_silent(conn, *worker).await? && !orphans {
+            return Ok(rescue::Rescued::default());
+        }
+        let rescued = rescue::rescue(conn, clock.now(), *worker).await?;
+        if rescued != rescue::Rescued::default() {
+            tracing::warn!(
+                freed = rescued.freed,
+                crashed = rescued.crashed,
+                poisoned = rescued.poisoned,
+                "jobs of dead processes are free"
+            );
+            self.more.store(true, Ordering::Relaxed);
+            self.hinted.notify_one();
+        }
+        Ok(rescued)
+    }
+
+    /// Measures how many jobs a second each queue ends; a rate falls slowly, so that a pause does not shrink the cap.
+    async fn measure(&self) -> Result<()> {
+        let Context { pool, pusher, .. } = &self.context;
+        let ended: HashMap<Queue, u64> = pusher.ended().await?.into_iter().collect();
+        let before = std::mem::replace(&mut *self.ended.lock().unwrap_or_else(PoisonError::into_inner), ended.clone());
+        let conn = &mut *pool.acquire().await?;
+        for settings in queues::settings(conn).await? {
+            let (Some(now), Some(before)) = (ended.get(&settings.queue), before.get(&settings.queue)) else { continue };
+            // Lower: Redis was emptied.
+            let measured = u32::try_from(now.saturating_sub(*before)).unwrap_or(u32::MAX);
+            let rate = measured.max(settings.rate - settings.rate.div_ceil(16));
+            if rate.abs_diff(settings.rate) > settings.rate / 20 {
+                queues::set_rate(conn, settings.queue, rate).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn show_ages(&self) -> Result<()> {
+        let Context { pool, clock, .. } = &self.context;
+        let now = clock.now();
+        let oldest: HashMap<Queue, _> =
+            store::oldest_due(&mut *pool.acquire().await?, now).await?.into_iter().collect();
+        for queue in Queue::ALL {
+            let age = oldest.get(&queue).map_or(0.0, |since| (now - *since).as_seconds_f64());
+            metrics::gauge!("clicknback_jobs_oldest_due_seconds", "queue" => queue.as_str()).set(age);
+        }
+        Ok(())
+    }
+
+    /// Runs the cron entries that are due and known.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer; what an entry says is stored beside it.
+    pub async fn run_cron(&self, cron_jobs: &Cron) -> Result<()> {
+        let pool = &self.context.pool;
+        let known: Vec<&str> = cron_jobs.0.keys().copied().collect();
+        for name in cron::take_due(&mut *pool.acquire().await?, &known).await? {
+            let Some(run) = cron_jobs.0.get(name.as_str()) else { continue };
+            let result = match AssertUnwindSafe(run(self.context.clone())).catch_unwind().await {
+                Ok(Ok(result)) => result,
+                Ok(Err(error)) => {
+                    tracing::error!(name, error = format!("{error:#}"), "cron entry failed");
+                    format!("failed: {error:#}")
+                }
+                Err(_) => {
+                    tracing::error!(name, "cron entry panicked");
+                    "failed: panicked".to_owned()
+                }
+            };
+            cron::set_result(&mut *pool.acquire().await?, &name, &result).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn refill_for_ever(dispatch: Arc<Dispatch>, health: Arc<crate::private::Health>) {
+    let mut quiet = false;
+    loop {
+        match dispatch.refill().await {
+            Ok(pushed) => {
+                health.work_turned();
+                quiet = false;
+                if pushed > 0 {
+                    tracing::debug!(pushed, "lists are refilled");
+                }
+            }
+            Err(error) if !quiet => {
+                tracing::warn!(error = format!("{error:#}"), "lists cannot be refilled");
+                quiet = true;
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(HINT_PERIOD).await;
+        let _hint_or_period = tokio::time::timeout(REFILL_PERIOD, dispatch.hinted.notified()).await;
+    }
+}
+
+/// Follows the workers' hints; a lost one costs a period.
+async fn listen(dispatch: Arc<Dispatch>, redis_url: String) {
+    loop {
+        if let Err(error) = listen_until_error(&dispatch, &redis_url).await {
+            tracing::debug!(error = format!("{error:#}"), "no hints");
+        }
+        tokio::time::sleep(Duration::from_millis(rand::random_range(300..900))).await;
+    }
+}
+
+async fn listen_until_error(dispatch: &Dispatch, redis_url: &str) -> Result<()> {
+    let mut subscription = redis::Client::open(redis_url)?.get_async_pubsub().await.context("subscribing")?;
+    subscription.subscribe(HINT).await?;
+    let mut hints = subscription.on_message();
+    while hints.next().await.is_some() {
+        if dispatch.more.load(Ordering::Relaxed) {
+            dispatch.hinted.notify_one();
+        }
+    }
+    bail!("the connection ended")
+}
+
+async fn rescue_for_ever(dispatch: Arc<Dispatch>) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(500));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut last_orphans = tokio::time::Instant::now();
+    loop {
+        ticks.tick().await;
+        let orphans = last_orphans.elapsed() >= ORPHAN_PERIOD;
+        if orphans {
+            last_orphans = tokio::time::Instant::now();
+        }
+        if let Err(error) = dispatch.rescue(orphans).await {
+            tracing::warn!(error = reason(&error), "nothing can be rescued");
+        }
+    }
+}
+
+/// Steps for ever; a failure is told once until it is over.
+async fn every(
+    period: Duration,
+    name: &'static str,
+    dispatch: Arc<Dispatch>,
+    step: impl Fn(Arc<Dispatch>) -> BoxFuture<'static, Result<()>> + Send + 'static,
+) {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut quiet = false;
+    loop {
+        ticks.tick().await;
+        match step(Arc::clone(&dispatch)).await {
+            Ok(()) => quiet = false,
+            Err(error) if !quiet => {
+                tracing::warn!(step = name, error = format!("{error:#}"), "dispatch cannot step");
+                quiet = true;
+            }
+            Err(_) => {}
+        }
+    }
+}

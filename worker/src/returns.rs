@@ -1,0 +1,67 @@
+//! Giving claims back that this process cannot or will not answer: it stops, or the database failed it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::batch::reason;
+use shared::jobs::{Claimed, Push, Pushes, claim};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::held::Held;
+use crate::process::Context;
+
+/// Takes claims back to PostgreSQL in the background, for as long as it takes.
+#[derive(Debug, Clone)]
+pub struct Returns(mpsc::UnboundedSender<Claimed>);
+
+impl Returns {
+    /// Starts it. Once `stop` is cancelled, given-back ids also go back to Redis, to the end that is popped next.
+    #[must_use]
+    pub fn start(context: Context, held: Arc<Held>, stop: CancellationToken) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(run(context, held, stop, receiver));
+        Self(sender)
+    }
+
+    /// Gives a claim back. It is released when the database has it.
+    pub fn give(&self, job: Claimed) {
+        // Only a runtime that is shutting down has no receiver; rescue frees the claim then.
+        let _closed = self.0.send(job);
+    }
+}
+
+async fn run(
+    context: Context,
+    held: Arc<Held>,
+    stop: CancellationToken,
+    mut receiver: mpsc::UnboundedReceiver<Claimed>,
+) {
+    let mut jobs = Vec::new();
+    while receiver.recv_many(&mut jobs, 1000).await > 0 {
+        let stopping = stop.is_cancelled();
+        let claims: Vec<_> = jobs.iter().map(|job| (job.id, job.fence)).collect();
+        let freed = loop {
+            let asked = async {
+                claim::give_back(&mut *context.pool.acquire().await?, context.worker, &claims, stopping).await
+            };
+            match asked.await {
+                Ok(freed) => break freed,
+                Err(error) => tracing::warn!(error = reason(&error), jobs = claims.len(), "jobs wait to be given back"),
+            }
+            tokio::time::sleep(Duration::from_millis(rand::random_range(300..800))).await;
+        };
+        tracing::info!(jobs = freed.len(), stopping, "jobs are given back");
+        if stopping {
+            let pushes = jobs.iter().filter(|job| freed.contains(&job.id)).map(|job| Push {
+                queue: job.kind.queue(),
+                priority: job.kind.priority(),
+                id: job.id,
+            });
+            context.pusher.push_back(Pushes(pushes.collect())).await;
+        }
+        for job in jobs.drain(..) {
+            held.release(&job, false);
+        }
+    }
+}
