@@ -8,14 +8,18 @@
 
 use shared::clock::Clock;
 use shared::ids::{JobId, WorkerId};
+use shared::jobs::redis::Pusher;
 use shared::jobs::{self, Claimed, Kind, NewJob, Queue, Room};
 use sqlx::PgPool;
 use tests::database::fresh;
 use tests::sandbox::smtp::{Fault, Options, Sink};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use worker::notify::Notify;
 use worker::notify::mailer::Mailer;
 use worker::notify::templates::Site;
+use worker::process::Settings;
+use worker::runtime::serve_call_stage;
 
 struct Scene {
     pool: PgPool,
@@ -29,7 +33,10 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
-        let pool = fresh().await.unwrap().pool;
+        Self::over(fresh().await.unwrap().pool, Clock::manual(Clock::System.now())).await
+    }
+
+    async fn over(pool: PgPool, clock: Clock) -> Self {
         let sink = Sink::start(Options {
             listen: ([127, 0, 0, 1], 0).into(),
             http: ([127, 0, 0, 1], 0).into(),
@@ -49,7 +56,7 @@ impl Scene {
              VALUES ($3, 'reference', 'O-1', $1, $2, 'pending', 1, 'tracked', true, 100, 'EUR', 5, 'pending', 5, now(), now(), now())";
         sqlx::query(insert).bind(user).bind(merchant).bind(purchase).execute(&pool).await.unwrap();
         let stage = Notify::new(mailer, site);
-        Self { pool, sink, stage, clock: Clock::manual(Clock::System.now()), worker: WorkerId::new(), user, purchase }
+        Self { pool, sink, stage, clock, worker: WorkerId::new(), user, purchase }
     }
 
     async fn sql(&self, statement: &'static str) {
@@ -235,4 +242,43 @@ async fn payout_mails_say_how_it_ended() {
         assert_eq!(last.subject, subject);
         assert_eq!(last.text.contains("Account closed"), state != "completed", "{}", last.text);
     }
+}
+
+#[tokio::test]
+async fn a_worker_process_sends_what_redis_hands_it() {
+    let database = fresh().await.unwrap();
+    let redis = tests::database::fresh_redis().await.unwrap();
+    let scene = Scene::over(database.pool.clone(), Clock::System).await;
+    let pusher = Pusher::connect(&redis, database.pool.clone()).await.unwrap();
+    let settings = Settings {
+        database_url: database.url,
+        redis_url: redis,
+        listen_private: None,
+        clock: Clock::System,
+        connections: 4,
+        grace: std::time::Duration::from_secs(10),
+    };
+    let stop = CancellationToken::new();
+    let stage = scene.stage;
+    let run = tokio::spawn({
+        let stop = stop.clone();
+        async move { serve_call_stage(stage, &settings, None, stop).await }
+    });
+    let job =
+        NewJob { kind: Kind::MailTracked, subject_id: scene.purchase, run_at: Clock::System.now(), traceparent: None };
+    let mut tx = database.pool.begin().await.unwrap();
+    let pushes = jobs::enqueue(&mut tx, Clock::System.now(), &Room::open(), &[job]).await.unwrap();
+    tx.commit().await.unwrap();
+    pusher.push(pushes).await;
+    tokio::time::timeout(std::time::Duration::from_secs(20), scene.sink.wait_for(1)).await.expect("the mail arrives");
+    // A graceful stop finishes what it has begun.
+    stop.cancel();
+    run.await.unwrap().unwrap();
+    let done: i64 = sqlx::query_scalar("SELECT count(*) FROM jobs_done WHERE outcome = 'done'")
+        .fetch_one(&database.pool)
+        .await
+        .unwrap();
+    let recorded: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM notifications").fetch_one(&database.pool).await.unwrap();
+    assert_eq!((done, recorded), (1, 1));
 }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -102,6 +102,7 @@ pub struct Sink {
 #[derive(Debug)]
 struct Books {
     state: Mutex<(Vec<Kept>, File)>,
+    count: watch::Sender<usize>,
     dice: std::sync::Mutex<Dice>,
 }
 
@@ -129,8 +130,10 @@ impl Sink {
     /// # Errors
     /// When an address is taken or the store cannot be opened.
     pub async fn start(options: Options) -> Result<Self> {
+        let state = open_store(&options.store).await?;
         let books = Arc::new(Books {
-            state: Mutex::new(open_store(&options.store).await?),
+            count: watch::Sender::new(state.0.len()),
+            state: Mutex::new(state),
             dice: std::sync::Mutex::new(Dice {
                 rng: StdRng::seed_from_u64(options.seed),
                 rate: options.faults.clamp(0.0, 1.0),
@@ -159,6 +162,13 @@ impl Sink {
     /// What was kept so far.
     pub async fn messages(&self) -> Vec<Kept> {
         self.books.state.lock().await.0.clone()
+    }
+
+    /// Returns when at least `count` messages have been kept.
+    pub async fn wait_for(&self, count: usize) {
+        // The sender lives as long as the books, which we hold.
+        let mut kept = self.books.count.subscribe();
+        let _reached = kept.wait_for(|kept| *kept >= count).await;
     }
 
     /// The next conversations fail like this, one after another, before the dice are asked again.
@@ -194,6 +204,7 @@ impl Books {
         state.1.write_all(&line).await?;
         state.1.sync_data().await?;
         state.0.push(kept);
+        self.count.send_replace(state.0.len());
         Ok(())
     }
 }
@@ -222,6 +233,7 @@ async fn clear(State(books): State<Arc<Books>>) -> axum::http::StatusCode {
     match state.1.set_len(0).await {
         Ok(()) => {
             state.0.clear();
+            books.count.send_replace(0);
             axum::http::StatusCode::NO_CONTENT
         }
         Err(_) => axum::http::StatusCode::INTERNAL_SERVER_ERROR,

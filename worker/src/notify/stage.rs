@@ -5,13 +5,15 @@ use shared::clock::Clock;
 use shared::config::{self, ConfigError};
 use shared::db::StoreError;
 use shared::ids::WorkerId;
-use shared::jobs::{self, Claimed, ErrorClass, Outcome, Pushes, Room};
+use shared::jobs::{self, Claimed, ErrorClass, Outcome, Pushes, Queue, Room};
 use shared::notifications::{self, Decision, Event, Letter, store};
 use sqlx::PgPool;
 
 use super::mailer::{Mailer, Sent};
 use super::templates::{Site, render};
 use super::words::compose;
+use crate::process::Context;
+use crate::stage::CallStage;
 
 /// The stage: a mail server, and who we are.
 #[derive(Debug)]
@@ -143,4 +145,17 @@ async fn settle(
         Outcome::Later { .. } => {}
     }
     Ok(pushes)
+}
+
+impl CallStage for Notify {
+    fn queue(&self) -> Queue {
+        Queue::Notify
+    }
+
+    async fn work(&self, context: &Context, claimed: Claimed) -> anyhow::Result<()> {
+        let room = context.pusher.room();
+        let pushes = self.tell(&context.pool, &context.clock, &room, context.worker, claimed).await?;
+        context.pusher.push(pushes).await;
+        Ok(())
+    }
 }

@@ -106,7 +106,7 @@ mod tests {
             (
                 Event::PayoutFailed,
                 News::Payout(failed),
-                vec!["€20.00", "Account closed", "back in your cashback balance"],
+                vec!["€20.00", "Account closed", "back to your cashback balance"],
             ),
         ] {
             let page = page(event, news);

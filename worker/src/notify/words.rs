@@ -120,7 +120,7 @@ fn taken_back(shop: &str, purchase: &PurchaseNews) -> (String, Vec<String>) {
 
 fn withdrawal(event: Event, payout: &PayoutNews) -> Mail {
     let amount = euros(payout.amount);
-    let back = "The money is back in your cashback balance.";
+    let back = "The money went back to your cashback balance.";
     let (subject, told) = match (event, payout.state.as_str()) {
         (Event::PayoutFailed, "cancelled") => (
             format!("Your payout of {amount} was cancelled"),
