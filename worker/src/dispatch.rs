@@ -69,6 +69,16 @@ impl Cron {
     }
 }
 
+/// The cron entry `match_waiting_reports`: applies reports whose click, merchant, rate or purchase came later.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn match_waiting(context: Context) -> Result<String> {
+    let (pushes, orders) = shared::intake::match_waiting(&context.pool, &context.clock, &context.pusher.room()).await?;
+    context.pusher.push(pushes).await;
+    Ok(format!("{orders} orders tried"))
+}
+
 impl std::fmt::Debug for Cron {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()

@@ -1,5 +1,6 @@
 //! Keeps the workers fed and free (docs/ARCHITECTURE.md, "Jobs").
 
+use futures::FutureExt;
 use worker::dispatch::{self, Cron};
 use worker::process;
 
@@ -9,8 +10,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let (settings, metrics, stop) = process::begin()?;
-    // The business entries of the cron table are plugged in here, by their names in it:
-    // `.with("match_waiting_reports", |context| …)`.
-    let cron = Cron::housekeeping();
+    let cron = Cron::housekeeping().with("match_waiting_reports", |context| dispatch::match_waiting(context).boxed());
     dispatch::serve(cron, &settings, metrics, stop).await
 }
