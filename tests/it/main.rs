@@ -1,1 +1,5 @@
 //! Integration tests.
+
+mod jobs;
+mod jobs_dispatch;
+mod jobs_worker;
