@@ -73,6 +73,9 @@ impl Pusher {
         });
         shared.room.set_away(true);
         shared.reconnect().await;
+        if shared.away.load(Ordering::Relaxed) {
+            tracing::warn!("Redis is away; jobs wait in PostgreSQL");
+        }
         shared.read_settings(&pool).await;
         tokio::spawn(watch(Arc::downgrade(&shared), pool));
         Ok(Self(shared))
