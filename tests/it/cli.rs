@@ -311,11 +311,11 @@ async fn one_story_is_found_by_every_id_of_it() {
     assert!(!explain::run(&pool, now, &Uuid::now_v7().to_string()).await.unwrap().well);
 
     let list = deliveries::Command::List { network: Some("awin".into()), quarantined: false, limit: 5 };
-    assert_eq!(deliveries::run(&pool, list).await.unwrap().json["deliveries"][0]["answer"], "accepted");
+    assert_eq!(deliveries::run(&pool, now, list).await.unwrap().json["deliveries"][0]["answer"], "accepted");
     let quarantined = deliveries::Command::List { network: None, quarantined: true, limit: 5 };
-    assert_eq!(deliveries::run(&pool, quarantined).await.unwrap().json["deliveries"].as_array().unwrap().len(), 0);
+    assert_eq!(deliveries::run(&pool, now, quarantined).await.unwrap().json["deliveries"].as_array().unwrap().len(), 0);
     let show = deliveries::Command::Show { id: shared::ids::DeliveryId(delivery) };
-    assert_eq!(deliveries::run(&pool, show).await.unwrap().json["body"], "x");
+    assert_eq!(deliveries::run(&pool, now, show).await.unwrap().json["body"], "x");
 }
 
 #[tokio::test]

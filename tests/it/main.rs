@@ -1,17 +1,10 @@
-//! Integration tests: one binary, real PostgreSQL, real Redis.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test says what it expects by panicking"
-)]
-
 mod audit;
 mod cli;
 mod concurrency;
 mod intake;
+mod jobs;
+mod jobs_dispatch;
+mod jobs_worker;
 mod journeys;
 mod notify;
 mod notify_mailer;

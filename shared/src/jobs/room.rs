@@ -28,10 +28,17 @@ struct List {
 }
 
 impl Room {
-    /// Always has room: for the command line and for tests.
+    /// Always has room: for tests.
     #[must_use]
     pub fn open() -> Self {
         Self(None)
+    }
+
+    /// Never has room: for a process that does not push, such as the command line; dispatch brings its jobs.
+    #[must_use]
+    pub fn closed() -> Self {
+        let lists = Lists { away: AtomicBool::new(true), ..Lists::default() };
+        Self(Some(Arc::new(lists)))
     }
 
     /// Follows what the pusher learns; has room until told otherwise.

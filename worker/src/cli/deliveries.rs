@@ -2,8 +2,11 @@
 
 use clap::Subcommand;
 use serde_json::json;
+use shared::clock::Timestamp;
 use shared::explain::deliveries::{self, Filter};
 use shared::ids::DeliveryId;
+use shared::intake::{self, Which};
+use shared::jobs::Room;
 use sqlx::PgPool;
 
 use super::{Answer, moment, table};
@@ -28,17 +31,67 @@ pub enum Command {
         /// Which.
         id: DeliveryId,
     },
+    /// Read deliveries in quarantine again and apply what they say now. Others have had their effect.
+    #[command(group(clap::ArgGroup::new("which").required(true).args(["id", "network"])))]
+    Replay {
+        /// This one.
+        id: Option<DeliveryId>,
+        /// All of this network.
+        #[arg(long, requires = "since")]
+        network: Option<String>,
+        /// Received at or after this (RFC 3339, such as 2026-11-01T00:00:00Z).
+        #[arg(long, requires = "network", value_parser = moment_arg)]
+        since: Option<Timestamp>,
+    },
+}
+
+fn moment_arg(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse(text, &time::format_description::well_known::Rfc3339)
+        .map_err(|_| "a moment such as 2026-11-01T00:00:00Z expected".to_owned())
 }
 
 /// Runs it.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn run(pool: &PgPool, command: Command) -> anyhow::Result<Answer> {
+pub async fn run(pool: &PgPool, now: Timestamp, command: Command) -> anyhow::Result<Answer> {
     match command {
         Command::List { network, quarantined, limit } => list(pool, &Filter { network, quarantined }, limit).await,
         Command::Show { id } => show(pool, id).await,
+        Command::Replay { id: Some(id), .. } => replay(pool, now, Which::One(id)).await,
+        Command::Replay { id: None, network, since } => {
+            let network = network.unwrap_or_default();
+            replay(pool, now, Which::Since { network, since: since.unwrap_or(now), after: None }).await
+        }
     }
+}
+
+/// Slice by slice, each in a transaction of its own. The ids of new jobs are pushed by dispatch.
+async fn replay(pool: &PgPool, now: Timestamp, mut which: Which) -> anyhow::Result<Answer> {
+    let mut all = Vec::new();
+    loop {
+        let mut tx = pool.begin().await?;
+        let (replayed, _) = intake::replay(&mut tx, now, &Room::closed(), &which).await?;
+        tx.commit().await?;
+        let full = replayed.len() == intake::REPLAY_SLICE;
+        let last = replayed.last().map(|replayed| replayed.delivery);
+        all.extend(replayed);
+        match &mut which {
+            Which::Since { after, .. } if full => *after = last,
+            Which::Since { .. } | Which::One(_) => break,
+        }
+    }
+    let rows: Vec<[String; 3]> = all
+        .iter()
+        .map(|r| [r.delivery.to_string(), r.answer.as_str().to_owned(), r.reason.clone().unwrap_or_default()])
+        .collect();
+    let json: Vec<_> =
+        all.iter().map(|r| json!({ "id": r.delivery, "answer": r.answer.as_str(), "reason": r.reason })).collect();
+    let json = json!({ "replayed": json });
+    if all.is_empty() {
+        return Ok(Answer::no("No such delivery is in quarantine.", json));
+    }
+    Ok(Answer::good(table(["DELIVERY", "ANSWER", "REASON"], &rows), json))
 }
 
 async fn list(pool: &PgPool, filter: &Filter, limit: i64) -> anyhow::Result<Answer> {

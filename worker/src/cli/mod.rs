@@ -117,7 +117,7 @@ async fn run(command: Command, clock: &Clock) -> anyhow::Result<Answer> {
         Command::Check => Ok(check::run().await),
         Command::Admin(command) => admin::run(&pool()?, clock.now(), command).await,
         Command::Jobs(command) => jobs::run(&pool()?, clock.now(), command).await,
-        Command::Deliveries(command) => deliveries::run(&pool()?, command).await,
+        Command::Deliveries(command) => deliveries::run(&pool()?, clock.now(), command).await,
         Command::Explain { id } => explain::run(&pool()?, clock.now(), &id).await,
         Command::Audit => audit::run(&pool()?).await,
         Command::Key(command) => Ok(key::run(&command)),
@@ -176,6 +176,8 @@ mod tests {
             "clicknback jobs pause payout --reason maintenance",
             "clicknback admin create --email a@example.com",
             "clicknback deliveries list --network awin --quarantined",
+            "clicknback deliveries replay --network awin --since 2026-11-01T00:00:00Z",
+            "clicknback deliveries replay 01890a5d-ac96-774b-bcce-b302099a8057",
             "clicknback explain ORDER-1",
         ] {
             Cli::try_parse_from(good.split(' ')).unwrap();
