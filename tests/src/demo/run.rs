@@ -19,8 +19,8 @@ use crate::network::sender::Sender;
 use crate::network::{Story, day};
 use crate::stack::{Install, Profile, command};
 
-/// How long everything may take to come to rest after the last delivery.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How long a disagreement is looked at again once nothing is under way: a return of the bank may be on its way.
+const SECOND_LOOKS: Duration = Duration::from_secs(30);
 
 /// What a demo is asked to do.
 #[derive(Debug, Clone, clap::Args)]
@@ -31,6 +31,9 @@ pub struct Options {
     /// How many purchases
     #[arg(long, default_value_t = 500)]
     pub purchases: usize,
+    /// How many seconds everything may take to come to rest after the last delivery
+    #[arg(long, default_value_t = 300)]
+    pub patience: u64,
     /// Stop everything at the end; the exit code says whether all was right
     #[arg(long)]
     pub exit: bool,
@@ -74,7 +77,7 @@ async fn whole_day(options: &Options) -> Result<bool> {
     let written_before = report::rows_written(&pool).await?;
     let opened = Instant::now();
     let mut played = play_with_progress(&stack, &pool, &stories).await?;
-    let faults = come_to_rest(&stack, &pool, &world, &stories).await?;
+    let faults = come_to_rest(&stack, &pool, &world, &stories, options.patience).await?;
     let took = opened.elapsed();
 
     let written = report::rows_written(&pool).await? - written_before;
@@ -135,9 +138,15 @@ async fn play_with_progress(stack: &Running, pool: &PgPool, stories: &[Story]) -
 }
 
 /// Waits until nothing is left to do and all agree; returns what still does not agree when patience ends.
-async fn come_to_rest(stack: &Running, pool: &PgPool, world: &Catalogue, stories: &[Story]) -> Result<Vec<String>> {
+async fn come_to_rest(
+    stack: &Running,
+    pool: &PgPool,
+    world: &Catalogue,
+    stories: &[Story],
+    patience: u64,
+) -> Result<Vec<String>> {
     let begun = Instant::now();
-    let mut shown = Instant::now();
+    let (mut shown, mut calm) = (Instant::now(), Instant::now());
     loop {
         let busy = verdict::unrest(pool).await?;
         let faults = if busy.is_empty() { verdict::faults(stack, pool, world, stories).await? } else { Vec::new() };
@@ -145,9 +154,12 @@ async fn come_to_rest(stack: &Running, pool: &PgPool, world: &Catalogue, stories
             return Ok(Vec::new());
         }
         // Something may have moved between two looks, so a disagreement is looked at again for a while.
-        let limit = if busy.is_empty() { Duration::from_secs(45) } else { PATIENCE };
-        if begun.elapsed() > limit {
+        if begun.elapsed() > Duration::from_secs(patience) || (!faults.is_empty() && calm.elapsed() > SECOND_LOOKS) {
+            let faults = verdict::faults(stack, pool, world, stories).await?;
             return Ok([busy, faults].concat());
+        }
+        if !busy.is_empty() {
+            calm = Instant::now();
         }
         if shown.elapsed() > Duration::from_secs(2) {
             shown = Instant::now();

@@ -80,6 +80,13 @@ impl Stack {
         let postgres = Postgres::prepare(&programs, &directory, true)?;
         let redis = Redis::prepare(&programs, &directory)?;
         let roles = roles::all(profile, &directory, &install, &postgres, &redis)?;
+        for role in &roles {
+            if let roles::Start::Program { program, .. } = &role.start
+                && !program.exists()
+            {
+                bail!("{} is not built: use ops/up", program.display());
+            }
+        }
         let me = Identity::of(std::process::id()).context("own process")?;
         let alive = Mutex::new(BTreeMap::from([("supervisor", me)]));
         let new = Self { profile, directory, install, postgres, redis, roles, alive, ready: Mutex::new(false) };
