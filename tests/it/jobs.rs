@@ -4,7 +4,7 @@ use shared::clock::{Clock, Timestamp};
 use shared::db::StoreError;
 use shared::ids::{JobId, WorkerId};
 use shared::jobs::{
-    self, Claimed, ErrorClass, Kind, NewJob, Outcome, Pushes, Queue, Room, claim, dead, dispatch, queues, rescue,
+    self, Claimed, ErrorClass, Kind, NewJob, Outcome, Pushes, Queue, Room, claim, dispatch, operator, queues, rescue,
     workers,
 };
 use sqlx::PgPool;
@@ -180,10 +180,11 @@ async fn a_refused_job_dies_when_its_attempts_are_used_up_and_lives_again_when_r
     let refused = Outcome::Retry { class: ErrorClass::Refused, error: "mailbox full".into() };
     let _pushes = answer(&pool, worker, &attempt, refused).await.unwrap();
     let conn = &mut *pool.acquire().await.unwrap();
-    let listed = dead::list(conn, Some(Kind::ConfirmPurchase), None, 10).await.unwrap();
-    assert_eq!((listed[0].failures, listed[0].error.as_str()), (jobs::backoff::MAX_FAILURES, "mailbox full"));
-    let (retried, pushes) = dead::retry(conn, NOON, &Room::open(), &[listed[0].id]).await.unwrap();
-    assert_eq!((retried, pushes.0.len()), (1, 1));
+    let dead = operator::Filter { queue: Some(Queue::Confirm), state: Some(operator::State::Dead) };
+    let listed = operator::list(conn, NOON, &dead, 10).await.unwrap();
+    assert_eq!((listed[0].failures, listed[0].error.as_deref()), (jobs::backoff::MAX_FAILURES, Some("mailbox full")));
+    let retried = operator::retry(conn, NOON, operator::Retried::One(listed[0].id), "mended").await.unwrap();
+    assert_eq!(retried, [listed[0].id]);
     assert_eq!(count(&pool, "SELECT count(*) FROM jobs_dead").await, 0, "a live job replaces the dead one");
     assert_eq!(count(&pool, "SELECT count(*) FROM jobs WHERE failures = 0").await, 1);
 }

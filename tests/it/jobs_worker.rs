@@ -196,7 +196,7 @@ async fn a_hundred_thousand_waiting_jobs_drain() {
     let start = std::time::Instant::now();
     let (dispatch, worker) = (Running::dispatch(&bench), Running::set(&bench, Nothing));
     eventually("all done", || async { count(pool, LIVE).await == 0 }).await;
-    println!("100,000 jobs in {:?}", start.elapsed());
+    eprintln!("100,000 jobs in {:?}", start.elapsed());
     assert_eq!(count(pool, "SELECT count(*) FROM jobs_done WHERE outcome = 'done'").await, 100_000);
     worker.stop().await;
     dispatch.stop().await;

@@ -11,7 +11,6 @@
 pub mod backoff;
 pub mod claim;
 pub mod cron;
-pub mod dead;
 pub mod dispatch;
 mod enqueue;
 mod needless;

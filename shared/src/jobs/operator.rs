@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Kind, Queue};
+use super::{Kind, Queue, queues};
 use crate::audit::{self, Actor, Record};
 use crate::clock::Timestamp;
 use crate::db::{Conn, StoreError, expect_rows};
@@ -271,15 +271,7 @@ pub async fn set_paused(
     paused: bool,
     reason: &str,
 ) -> Result<bool, StoreError> {
-    let done = sqlx::query!(
-        "UPDATE queues SET paused = $2, updated_at = $3 WHERE name = $1 AND paused <> $2",
-        queue.as_str(),
-        paused,
-        now,
-    )
-    .execute(&mut *conn)
-    .await?;
-    let changed = done.rows_affected() == 1;
+    let changed = queues::set_paused(conn, queue, paused).await?;
     if changed {
         let action = if paused { "QUEUE_PAUSED" } else { "QUEUE_RESUMED" };
         audit::record(conn, now, &[audited(action, "queue", queue.as_str(), json!({ "reason": reason }))]).await?;
