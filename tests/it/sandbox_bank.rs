@@ -1,7 +1,5 @@
 //! The sandbox bank keeps its word: once per key, on disk before it answers.
 
-#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
-
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use tests::sandbox::bank::{Bank, Options};
