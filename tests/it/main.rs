@@ -1,3 +1,13 @@
+//! Integration tests: one binary, real PostgreSQL, real Redis.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what it expects by panicking"
+)]
+
 mod audit;
 mod cli;
 mod concurrency;
