@@ -119,7 +119,7 @@ async fn a_zombie_changes_nothing() {
             .unwrap()
             .is_empty()
     );
-    answer(&pool, heir, &new, Outcome::Done).await.unwrap();
+    let _pushes = answer(&pool, heir, &new, Outcome::Done).await.unwrap();
     assert_eq!(count(&pool, "SELECT count(*) FROM jobs_done WHERE outcome = 'done' AND fence = 2").await, 1);
 }
 
@@ -151,7 +151,7 @@ async fn every_answer_leaves_its_trace() {
         Outcome::Retry { class: ErrorClass::Peer, error: "no answer".into() },
     ] {
         let attempt = claimed(&pool, worker).await;
-        answer(&pool, worker, &attempt, outcome).await.unwrap();
+        let _pushes = answer(&pool, worker, &attempt, outcome).await.unwrap();
     }
     let done =
         count(&pool, "SELECT count(*) FROM jobs_done WHERE outcome = 'done' OR reason = 'the purchase was reversed'");
@@ -172,13 +172,13 @@ async fn a_refused_job_dies_when_its_attempts_are_used_up_and_lives_again_when_r
     let mut attempt = claimed(&pool, worker).await;
     for _ in 1..jobs::backoff::MAX_FAILURES {
         let refused = Outcome::Retry { class: ErrorClass::Refused, error: "mailbox full".into() };
-        answer(&pool, worker, &attempt, refused).await.unwrap();
+        let _pushes = answer(&pool, worker, &attempt, refused).await.unwrap();
         let much_later = NOON + Duration::DAY;
         let conn = &mut *pool.acquire().await.unwrap();
         attempt = claim::claim(conn, much_later, worker, Queue::Confirm, &[attempt.id]).await.unwrap().remove(0);
     }
     let refused = Outcome::Retry { class: ErrorClass::Refused, error: "mailbox full".into() };
-    answer(&pool, worker, &attempt, refused).await.unwrap();
+    let _pushes = answer(&pool, worker, &attempt, refused).await.unwrap();
     let conn = &mut *pool.acquire().await.unwrap();
     let listed = dead::list(conn, Some(Kind::ConfirmPurchase), None, 10).await.unwrap();
     assert_eq!((listed[0].failures, listed[0].error.as_str()), (jobs::backoff::MAX_FAILURES, "mailbox full"));
@@ -194,7 +194,7 @@ async fn a_needless_job_ends_even_when_claimed() {
     let worker = WorkerId::new();
     let attempt = claimed(&pool, worker).await;
     let buried = claimed(&pool, worker).await;
-    answer(&pool, worker, &buried, Outcome::Dead { error: "hopeless".into() }).await.unwrap();
+    let _pushes = answer(&pool, worker, &buried, Outcome::Dead { error: "hopeless".into() }).await.unwrap();
     let subjects =
         [(attempt.kind, attempt.subject_id), (buried.kind, buried.subject_id), (Kind::SendPayout, Uuid::now_v7())];
     let conn = &mut *pool.acquire().await.unwrap();
@@ -225,7 +225,7 @@ async fn the_oldest_jobs_are_pushed_first_and_each_by_one_dispatch_only() {
     let pool = database::fresh().await.unwrap().pool;
     let at =
         |minutes| NewJob { run_at: NOON + Duration::minutes(minutes), ..job(Kind::MatureCashback, Uuid::now_v7()) };
-    store(&pool, &(1..=100).map(at).collect::<Vec<_>>()).await;
+    let _pushes = store(&pool, &(1..=100).map(at).collect::<Vec<_>>()).await;
     let taken = futures::future::join_all((0..4).map(|_| async {
         let conn = &mut *pool.acquire().await.unwrap();
         ids(&dispatch::take_due(conn, NOON + Duration::minutes(40), &[(Queue::Mature, 10)]).await.unwrap())
@@ -298,7 +298,7 @@ async fn a_crash_counts_only_for_what_had_started_and_an_answer_clears_it() {
     let heir = WorkerId::new();
     for attempt in take(&pool, heir, Queue::Confirm, &all).await {
         assert_eq!(attempt.crashes, i32::from(attempt.id == all[0]));
-        answer(&pool, heir, &attempt, Outcome::Later { until: NOON }).await.unwrap();
+        let _pushes = answer(&pool, heir, &attempt, Outcome::Later { until: NOON }).await.unwrap();
     }
     assert_eq!(count(&pool, "SELECT count(*) FROM jobs WHERE crashes = 0").await, 3);
 }
@@ -311,7 +311,7 @@ async fn a_poison_pill_that_was_woken_stays_live() {
     let worker = introduce(&pool, &[id]).await;
     let attempt = take(&pool, worker, Queue::Confirm, &[id]).await.remove(0);
     run(&pool, "UPDATE jobs SET crashes = 3").await;
-    store(&pool, &[job(attempt.kind, attempt.subject_id)]).await;
+    let _pushes = store(&pool, &[job(attempt.kind, attempt.subject_id)]).await;
     silence(&pool, worker).await;
     let rescued = rescue::rescue(&mut pool.acquire().await.unwrap(), NOON, dispatch).await.unwrap();
     assert_eq!(rescued, rescue::Rescued { freed: 1, crashed: 1, poisoned: 0 });

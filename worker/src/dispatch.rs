@@ -217,6 +217,9 @@ impl Dispatch {
         }
         let rescued = rescue::rescue(conn, clock.now(), *worker).await?;
         if rescued != rescue::Rescued::default() {
+            metrics::counter!("clicknback_jobs_rescued_total").increment(rescued.freed);
+            metrics::counter!("clicknback_jobs_crashed_total").increment(rescued.crashed);
+            metrics::counter!("clicknback_jobs_poisoned_total").increment(rescued.poisoned);
             tracing::warn!(
                 freed = rescued.freed,
                 crashed = rescued.crashed,

@@ -21,8 +21,8 @@ pub struct Presence {
     pool: PgPool,
     introduction: Introduction,
     under_work: Mutex<UnderWork>,
-    /// The version that stands in the row.
-    written: tokio::sync::Mutex<u64>,
+    /// The version that stands in the row; none once the process has left.
+    written: tokio::sync::Mutex<Option<u64>>,
 }
 
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ impl Presence {
     /// Not yet known to anybody.
     #[must_use]
     pub fn new(pool: PgPool, introduction: Introduction) -> Self {
-        Self { pool, introduction, under_work: Mutex::default(), written: tokio::sync::Mutex::new(0) }
+        Self { pool, introduction, under_work: Mutex::default(), written: tokio::sync::Mutex::new(Some(0)) }
     }
 
     /// This process.
@@ -73,20 +73,23 @@ impl Presence {
 
     async fn write(&self, needed: u64) -> Result<(), StoreError> {
         let mut written = self.written.lock().await;
-        if *written >= needed {
+        if written.is_none_or(|written| written >= needed) {
             return Ok(());
         }
         let (version, jobs) = self.snapshot();
         workers::set_under_work(&mut *self.pool.acquire().await?, self.id(), &jobs).await?;
-        *written = version;
+        *written = Some(version);
         Ok(())
     }
 
     async fn beat(&self) -> Result<bool, StoreError> {
         let mut written = self.written.lock().await;
+        if written.is_none() {
+            return Ok(false);
+        }
         let (version, jobs) = self.snapshot();
         let new = workers::beat(&mut *self.pool.acquire().await?, &self.introduction, &jobs).await?;
-        *written = version;
+        *written = Some(version);
         Ok(new)
     }
 
@@ -129,7 +132,8 @@ impl Presence {
     /// # Errors
     /// [`StoreError`] when the database does not answer; rescue removes it later.
     pub async fn leave(&self) -> Result<(), StoreError> {
-        let _no_more_writes = self.written.lock().await;
+        let mut written = self.written.lock().await;
+        *written = None;
         workers::leave(&mut *self.pool.acquire().await?, self.id()).await
     }
 

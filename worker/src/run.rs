@@ -183,12 +183,20 @@ impl<S: CallStage> Run for CallRun<S> {
 
     fn run(self: Arc<Self>, job: Claimed) -> BoxFuture<'static, ()> {
         async move {
+            // A process that stops does not wait for company: what has not started goes back.
+            let stop = self.desk.stop.clone();
             if job.crashes > 0 {
-                let _alone = self.desk.company.write().await;
-                self.call(job).await;
+                tokio::select! {
+                    biased;
+                    _alone = self.desk.company.write() => self.call(job).await,
+                    () = stop.cancelled() => self.desk.returns.give(job),
+                }
             } else {
-                let _company = self.desk.company.read().await;
-                self.call(job).await;
+                tokio::select! {
+                    biased;
+                    _company = self.desk.company.read() => self.call(job).await,
+                    () = stop.cancelled() => self.desk.returns.give(job),
+                }
             }
         }
         .boxed()

@@ -17,6 +17,7 @@ pub async fn take_due(conn: &mut Conn, now: Timestamp, rooms: &[(Queue, u64)]) -
     }
     let queues: Vec<String> = rooms.iter().map(|(queue, _)| queue.as_str().to_owned()).collect();
     let limits: Vec<i64> = rooms.iter().map(|(_, room)| i64::try_from(*room).unwrap_or(i64::MAX)).collect();
+    // An array of ids, not a join: the planner cannot know how few they are and would read the whole table.
     let rows = sqlx::query!(
         r#"
         WITH due AS MATERIALIZED (
@@ -31,7 +32,7 @@ pub async fn take_due(conn: &mut Conn, now: Timestamp, rooms: &[(Queue, u64)]) -
                 FOR UPDATE SKIP LOCKED
             ) AS found
         )
-        UPDATE jobs SET push_until = now() + interval '15 seconds' FROM due WHERE jobs.id = due.id
+        UPDATE jobs SET push_until = now() + interval '15 seconds' WHERE jobs.id = ANY (ARRAY(SELECT id FROM due))
         RETURNING jobs.id AS "id: JobId", queue, priority, run_at
         "#,
         &queues,
@@ -59,11 +60,13 @@ pub async fn forget_all_pushes(conn: &mut Conn, now: Timestamp) -> Result<u64, S
     let forgotten = sqlx::query!(
         "WITH pushed AS MATERIALIZED (
             SELECT id FROM jobs
-            WHERE run_at <= $1::timestamptz + interval '1 minute' AND claimed_by IS NULL AND push_until IS NOT NULL
+            WHERE queue = ANY ($2) AND run_at <= $1::timestamptz + interval '1 minute'
+              AND claimed_by IS NULL AND push_until IS NOT NULL
             FOR UPDATE SKIP LOCKED
          )
-         UPDATE jobs SET push_until = NULL FROM pushed WHERE jobs.id = pushed.id",
-        now
+         UPDATE jobs SET push_until = NULL WHERE id = ANY (ARRAY(SELECT id FROM pushed))",
+        now,
+        &Queue::words(),
     )
     .execute(conn)
     .await?;

@@ -64,6 +64,11 @@ impl Queue {
         }
     }
 
+    /// The words of all of them, as a statement takes them.
+    pub(crate) fn words() -> Vec<String> {
+        Self::ALL.into_iter().map(|queue| queue.as_str().to_owned()).collect()
+    }
+
     /// Reads the word of the database.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

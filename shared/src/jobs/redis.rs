@@ -5,8 +5,8 @@
 //! channel `cnb:hint`. Only this file and the workers' feed name them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -14,7 +14,7 @@ use redis::{AsyncConnectionConfig, Client, Pipeline, RedisError};
 use sqlx::PgPool;
 use tokio::sync::{Mutex, Notify};
 
-use super::{Pushes, Queue, Room, queues};
+use super::{Pushes, Queue, Room, claim, queues};
 use crate::ids::JobId;
 
 /// The channel on which a worker says that its list runs low.
@@ -49,7 +49,12 @@ struct Shared {
     away: AtomicBool,
     lost: Notify,
     room: Room,
+    /// Ids that could not be pushed: PostgreSQL is told, so that dispatch need not wait until their push lapses.
+    unsent: std::sync::Mutex<Vec<JobId>>,
 }
+
+/// More unsent ids are not remembered.
+const MOST_UNSENT: usize = 100_000;
 
 impl Pusher {
     /// A pusher to `redis_url` that follows the settings of the queues in `pool`. It connects in the background and for
@@ -64,9 +69,13 @@ impl Pusher {
             away: AtomicBool::new(true),
             lost: Notify::new(),
             room: Room::watched(),
+            unsent: std::sync::Mutex::default(),
         });
         shared.room.set_away(true);
         shared.reconnect().await;
+        if shared.away.load(Ordering::Relaxed) {
+            tracing::warn!("Redis is away; jobs wait in PostgreSQL");
+        }
         shared.read_settings(&pool).await;
         tokio::spawn(watch(Arc::downgrade(&shared), pool));
         Ok(Self(shared))
@@ -107,9 +116,16 @@ impl Pusher {
             pipeline.cmd(command).arg(list(*queue, *priority)).arg(ids);
         }
         // A list's new length is in the answer; the two lists of a queue share its cap closely enough.
-        if let Ok(lengths) = self.0.run::<Vec<u64>>(&pipeline).await {
-            for ((queue, _), length) in lists.keys().zip(lengths) {
-                self.0.room.seen(*queue, length);
+        match self.0.run::<Vec<u64>>(&pipeline).await {
+            Ok(lengths) => {
+                for ((queue, _), length) in lists.keys().zip(lengths) {
+                    self.0.room.seen(*queue, length);
+                }
+            }
+            Err(_) => {
+                let mut unsent = self.0.unsent();
+                let free = MOST_UNSENT.saturating_sub(unsent.len());
+                unsent.extend(pushes.0.iter().map(|push| push.id).take(free));
             }
         }
     }
@@ -219,6 +235,26 @@ impl Shared {
         }
     }
 
+    fn unsent(&self) -> std::sync::MutexGuard<'_, Vec<JobId>> {
+        self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells PostgreSQL that ids are in no list.
+    async fn forget_unsent(&self, pool: &PgPool) {
+        let unsent = std::mem::take(&mut *self.unsent());
+        if unsent.is_empty() {
+            return;
+        }
+        let forgotten = async { claim::forget_pushes(&mut *pool.acquire().await?, &unsent).await };
+        if let Err(error) = forgotten.await {
+            tracing::debug!(
+                error = crate::batch::reason(&error),
+                ids = unsent.len(),
+                "unsent ids wait for their push to lapse"
+            );
+        }
+    }
+
     async fn read_settings(&self, pool: &PgPool) {
         let settings = async { queues::settings(&mut *pool.acquire().await?).await }.await;
         match settings {
@@ -237,6 +273,7 @@ async fn watch(shared: std::sync::Weak<Shared>, pool: PgPool) {
             shared.reconnect().await;
         }
         shared.read_settings(&pool).await;
+        shared.forget_unsent(&pool).await;
         let pusher = Pusher(Arc::clone(&shared));
         if Queue::ALL.into_iter().any(|queue| shared.room.is_full(queue))
             && let Ok(waiting) = pusher.waiting().await

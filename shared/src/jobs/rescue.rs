@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::Queue;
 use crate::clock::Timestamp;
 use crate::db::{Conn, StoreError};
 use crate::ids::WorkerId;
@@ -57,7 +58,7 @@ pub async fn rescue(conn: &mut Conn, now: Timestamp, dispatch: WorkerId) -> Resu
             SELECT jobs.id, jobs.claimed_by AS worker,
                    COALESCE(jobs.id = ANY (silent.under_work), false) AS started
             FROM jobs LEFT JOIN silent ON silent.id = jobs.claimed_by
-            WHERE jobs.claimed_by IS NOT NULL AND jobs.run_at <= $2::timestamptz + interval '1 minute'
+            WHERE jobs.queue = ANY ($4) AND jobs.claimed_by IS NOT NULL AND jobs.run_at <= $2::timestamptz + interval '1 minute'
               AND EXISTS (SELECT FROM permitted)
               AND (silent.id IS NOT NULL OR NOT EXISTS (SELECT FROM workers WHERE workers.id = jobs.claimed_by))
             FOR UPDATE OF jobs SKIP LOCKED
@@ -97,6 +98,7 @@ pub async fn rescue(conn: &mut Conn, now: Timestamp, dispatch: WorkerId) -> Resu
         dispatch.0,
         now,
         POISON_CRASHES,
+        &Queue::words(),
     )
     .fetch_one(conn)
     .await?;

@@ -188,7 +188,11 @@ impl Attempt<'_> {
         let cause = Cause::payout(payout.user, payout.id, payout.version + 1);
         book.release(cause, payout.amount).map_err(StoreError::from)?;
         ledger::store::write(self.conn, self.now, &book).await?;
-        let cancelled = Transition { reason: Some(reason.to_owned()), ..Transition::to(payout, State::Cancelled) };
+        let cancelled = Transition {
+            reason: Some(reason.to_owned()),
+            traceparent: self.claimed.traceparent.as_deref(),
+            ..Transition::to(payout, State::Cancelled)
+        };
         let mut pushes = write::transitions(self.conn, self.now, self.room, &[cancelled]).await?;
         pushes.extend(self.settle(Outcome::Done).await?);
         Ok(Begun::Ended(pushes))

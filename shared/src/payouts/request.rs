@@ -1,6 +1,6 @@
 //! Opening payouts: by a shopper's wish, or by ourselves when enough has matured.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
@@ -81,7 +81,14 @@ pub async fn request(
         let (available, pending) = (wallet.available, wallet.pending);
         return Err(RequestError::InsufficientBalance { requested: ask.amount, available, pending });
     }
-    let new = NewPayout { id: ask.id, user: ask.user, amount: ask.amount, rail: policy.rail.clone(), origin: "user" };
+    let new = NewPayout {
+        id: ask.id,
+        user: ask.user,
+        amount: ask.amount,
+        rail: policy.rail.clone(),
+        origin: "user",
+        traceparent: None,
+    };
     let pushes = open(conn, now, room, &mut book, std::slice::from_ref(&new)).await?;
     let payout = Payout {
         id: new.id,
@@ -101,7 +108,7 @@ const NOBODY: Shopper = Shopper { active: false, verified: false, has_account: f
 
 /// Opens a payout of everything available for each claimed shopper who may have one. Running it twice changes nothing.
 ///
-/// The caller opens and commits the transaction, and pushes.
+/// The caller opens the transaction, settles the answers in it, commits and pushes.
 ///
 /// # Errors
 /// [`StoreError`] when the database refuses.
@@ -119,20 +126,21 @@ pub async fn auto(
     let ours = jobs::lock_claims(conn, worker, claimed).await?;
     let shoppers = store::shoppers(conn, &users).await?;
     let mine: Vec<&Claimed> = claimed.iter().filter(|claimed| ours.contains(&claimed.id)).collect();
-    let due: BTreeSet<UserId> = mine.iter().map(|claimed| UserId(claimed.subject_id)).collect();
+    let due: BTreeMap<UserId, Option<String>> =
+        mine.iter().map(|claimed| (UserId(claimed.subject_id), claimed.traceparent.clone())).collect();
     let new: Vec<NewPayout> = due
         .into_iter()
-        .filter_map(|user| {
+        .filter_map(|(user, traceparent)| {
             let wallet = book.wallet(user);
             let shopper = shoppers.get(&user)?;
             let allowed = state::violations(shopper, wallet.owed, wallet.available, policy.minimum).is_empty();
             let rail = policy.rail.clone();
-            allowed.then(|| NewPayout { id: PayoutId::new(), user, amount: wallet.available, rail, origin: "auto" })
+            let (id, amount) = (PayoutId::new(), wallet.available);
+            allowed.then_some(NewPayout { id, user, amount, rail, origin: "auto", traceparent })
         })
         .collect();
-    let mut pushes = open(conn, now, room, &mut book, &new).await?;
+    let pushes = open(conn, now, room, &mut book, &new).await?;
     let answers: Vec<(Claimed, Outcome)> = mine.into_iter().map(|claimed| (claimed.clone(), Outcome::Done)).collect();
-    pushes.extend(jobs::settle(conn, now, room, worker, &answers).await?);
     Ok(Worked { answers, pushes })
 }
 
@@ -157,7 +165,10 @@ async fn open(
     let sends: Vec<NewJob> = new
         .iter()
         .filter(|payout| payout.rail != MANUAL)
-        .map(|payout| NewJob { kind: Kind::SendPayout, subject_id: payout.id.0, run_at: now, traceparent: None })
+        .map(|payout| {
+            let traceparent = payout.traceparent.clone();
+            NewJob { kind: Kind::SendPayout, subject_id: payout.id.0, run_at: now, traceparent }
+        })
         .collect();
     for payout in new {
         tracing::info!(payout.id = %payout.id, user.id = %payout.user, origin = payout.origin, "Payout requested");

@@ -73,7 +73,8 @@ pub async fn settle(
     };
     let (change, then) = state::after(&sent, word.call, &word.reading, claimed.waits, &rail.terms, now);
     let (change, then) = refuse_taken_reference(conn, &payout, change, then).await?;
-    let pushes = apply(conn, now, room, &payout, sent, &mut book, change).await?;
+    let trace = claimed.traceparent.as_deref();
+    let pushes = apply(conn, now, room, &payout, sent, &mut book, change, trace).await?;
     match then {
         Then::BeginCleared => Ok(Settled::BeginCleared),
         Then::Job(outcome) => job(conn, now, room, worker, claimed, pushes, outcome).await,
@@ -97,6 +98,7 @@ async fn refuse_taken_reference(
     Ok((change, then))
 }
 
+#[expect(clippy::too_many_arguments, reason = "each is one thing of settle's, and none belongs to another")]
 async fn apply(
     conn: &mut Conn,
     now: Timestamp,
@@ -105,6 +107,7 @@ async fn apply(
     mut sent: Sent,
     book: &mut Book,
     change: Change,
+    trace: Option<&str>,
 ) -> Result<Pushes, StoreError> {
     let before = sent;
     sent.apply(&change);
@@ -128,7 +131,7 @@ async fn apply(
         }
     };
     ledger::store::write(conn, now, book).await?;
-    write::transitions(conn, now, room, &[transition]).await
+    write::transitions(conn, now, room, &[Transition { traceparent: trace, ..transition }]).await
 }
 
 async fn job(

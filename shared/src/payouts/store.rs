@@ -112,6 +112,8 @@ pub struct NewPayout {
     pub rail: String,
     /// Who asked: `auto`, `user` or `admin`.
     pub origin: &'static str,
+    /// W3C trace context of what caused it; its jobs carry it on.
+    pub traceparent: Option<String>,
 }
 
 /// Inserts requested payouts with version 1.

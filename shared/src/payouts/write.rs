@@ -27,12 +27,23 @@ pub(super) struct Transition<'a> {
     pub(super) reference: Option<String>,
     /// Who did it.
     pub(super) actor: Actor,
+    /// W3C trace context of what caused it; its mail carries it on.
+    pub(super) traceparent: Option<&'a str>,
 }
 
 impl<'a> Transition<'a> {
     /// By ourselves, to a state.
     pub(super) fn to(payout: &'a Payout, to: State) -> Self {
-        Self { payout, to, unknown: false, review: None, reason: None, reference: None, actor: Actor::System }
+        Self {
+            payout,
+            to,
+            unknown: false,
+            review: None,
+            reason: None,
+            reference: None,
+            actor: Actor::System,
+            traceparent: None,
+        }
     }
 }
 
@@ -55,7 +66,12 @@ pub(super) async fn transitions(
         .iter()
         .filter_map(|transition| {
             let kind = mail(transition.to)?;
-            Some(NewJob { kind, subject_id: transition.payout.id.0, run_at: now, traceparent: None })
+            Some(NewJob {
+                kind,
+                subject_id: transition.payout.id.0,
+                run_at: now,
+                traceparent: transition.traceparent.map(str::to_owned),
+            })
         })
         .collect();
     for transition in &moved {

@@ -11,7 +11,8 @@ use shared::ledger::{self, Cause, Wallet};
 use shared::money::Money;
 use shared::payouts::{self, Policy};
 use shared::users;
-use sqlx::Row;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{PgPool, Row};
 use tests::database::{self, TestDatabase};
 use tests::sandbox::bank::{Bank, Options};
 use time::macros::datetime;
@@ -60,7 +61,7 @@ pub(super) async fn town_with(faults: &str, seed: u64) -> Town {
     };
     let bank = Bank::start(options, clock.clone()).await.unwrap();
     let desk = Desk {
-        pool: db.pool.clone(),
+        pool: as_worker(&db.url),
         clock: clock.clone(),
         worker: WorkerId::new(),
         room: Room::open(),
@@ -69,6 +70,17 @@ pub(super) async fn town_with(faults: &str, seed: u64) -> Town {
         keys: Arc::new(DataKeys::parse(&DataKeys::generate_line()).unwrap()),
     };
     Town { db, clock, bank, desk, store }
+}
+
+/// A pool with the rights of a worker, no more.
+fn as_worker(url: &str) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(4)
+        .after_connect(|conn, _| {
+            Box::pin(async move { sqlx::query("SET ROLE clicknback_worker").execute(conn).await.map(|_| ()) })
+        })
+        .connect_lazy(url)
+        .unwrap()
 }
 
 impl Town {
@@ -80,7 +92,7 @@ impl Town {
     pub(super) fn other_desk(&self, url: Option<&str>) -> Desk<Sandbox> {
         let url = url.unwrap_or(&self.bank.url);
         Desk {
-            pool: self.db.pool.clone(),
+            pool: as_worker(&self.db.url),
             clock: self.clock.clone(),
             worker: WorkerId::new(),
             room: Room::open(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use metrics::counter;
 use shared::auth::seal::DataKeys;
 use shared::clock::Clock;
 use shared::ids::WorkerId;
@@ -15,9 +16,11 @@ pub mod manual;
 mod rail;
 mod reading;
 pub mod sandbox;
+mod stage;
 pub mod statement;
 
 pub use rail::Rail;
+pub use stage::run;
 
 /// What a payout worker has at hand. Cheap to clone.
 #[derive(Debug)]
@@ -66,9 +69,12 @@ impl<R: Rail> Desk<R> {
     async fn open(&self, claimed: &Claimed) -> Result<Pushes> {
         let mut tx = self.pool.begin().await?;
         let claimed = std::slice::from_ref(claimed);
-        let worked = payouts::auto(&mut tx, self.clock.now(), &self.room, self.worker, &self.policy, claimed).await?;
+        let now = self.clock.now();
+        let worked = payouts::auto(&mut tx, now, &self.room, self.worker, &self.policy, claimed).await?;
+        let mut pushes = worked.pushes;
+        pushes.extend(shared::jobs::settle(&mut tx, now, &self.room, self.worker, &worked.answers).await?);
         tx.commit().await?;
-        Ok(worked.pushes)
+        Ok(pushes)
     }
 
     /// Brings a payout one step further.
@@ -107,6 +113,12 @@ impl<R: Rail> Desk<R> {
 
     /// Makes the call, with no transaction open.
     pub async fn call(&self, call: &ToCall) -> Word {
+        let word = self.ask(call).await;
+        counter!("payout_calls_total", "call" => word.call.as_str(), "reading" => word.reading.as_str()).increment(1);
+        word
+    }
+
+    async fn ask(&self, call: &ToCall) -> Word {
         match call {
             ToCall::LookUp { key } => self.rail.look_up(key).await,
             // A process that was stopped since begin must not send any more: another one may rely on the deadline.

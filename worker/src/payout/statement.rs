@@ -1,19 +1,71 @@
 //! Reads the bank's statement all the time: what was debited, and what came back days later.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use metrics::counter;
 use shared::clock::Clock;
+use shared::jobs::redis::Pusher;
 use shared::jobs::{Pushes, Room};
 use shared::payouts::{self, Booked};
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
 use super::Rail;
 
 /// From one look at the statement to the next.
-pub const PERIOD: Duration = Duration::from_secs(1);
+const PERIOD: Duration = Duration::from_secs(1);
+/// The same, after a look that failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
-/// Fetches the lines after the last one read and books them. Any number of workers may do this at once.
+/// Reads a rail's statement until it is stopped. Any number of processes may do this at once.
+#[derive(Debug)]
+pub struct Reader<R> {
+    /// The database.
+    pub pool: PgPool,
+    /// The injected clock.
+    pub clock: Clock,
+    /// Redis, for what commits.
+    pub pusher: Pusher,
+    /// The bank.
+    pub rail: Arc<R>,
+}
+
+impl<R: Rail> Reader<R> {
+    /// Reads until `stop` is cancelled.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut failing = false;
+        while !stop.is_cancelled() {
+            let period = match read(&self.pool, &self.clock, &self.pusher.room(), &*self.rail).await {
+                Ok((booked, pushes)) => {
+                    if failing {
+                        info!("The bank's statement is read again");
+                    }
+                    failing = false;
+                    counter!("bank_lines_total", "outcome" => "booked").increment(booked.booked as u64);
+                    counter!("bank_lines_total", "outcome" => "quarantined").increment(booked.quarantined as u64);
+                    self.pusher.push(pushes).await;
+                    PERIOD
+                }
+                Err(error) => {
+                    if !failing {
+                        warn!(%error, "The bank's statement cannot be read");
+                    }
+                    failing = true;
+                    AFTER_FAILURE
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(period) => {}
+            }
+        }
+    }
+}
+
+/// Fetches the lines after the last one read and books them.
 ///
 /// # Errors
 /// When the bank or the database does not answer; nothing is lost then.
