@@ -21,4 +21,5 @@ mod notify_mailer;
 mod packaging;
 mod payouts;
 mod privileges;
+mod row_budget;
 mod sandbox_bank;
