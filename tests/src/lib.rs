@@ -2,6 +2,7 @@
 
 pub mod database;
 pub mod demo;
+pub mod measure;
 pub mod network;
 pub mod processes;
 pub mod sandbox;

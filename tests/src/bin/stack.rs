@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use tests::demo::run::{self, Options};
+use tests::measure;
 use tests::stack::{Profile, command, supervise};
 
 #[derive(Parser)]
@@ -33,6 +34,8 @@ enum Command {
     },
     /// Play a day on a fresh stack and compare what became of it
     Demo(Options),
+    /// Measure a stack that is up: idle latency, memory, a backlog drained
+    Measure(measure::Options),
     /// Keep a stack alive (`up` calls it)
     #[command(hide = true)]
     Supervise {
@@ -69,6 +72,10 @@ async fn main() -> Result<ExitCode> {
             } else {
                 ExitCode::FAILURE
             }
+        }
+        Command::Measure(options) => {
+            measure::run(&options).await?;
+            ExitCode::SUCCESS
         }
         Command::Supervise { profile, seed } => {
             supervise(profile, seed).await?;
