@@ -379,3 +379,21 @@ async fn a_quarantined_delivery_is_replayed_once_after_its_cause_is_mended() -> 
     world.work(Queue::Confirm).await?;
     world.books_agree().await
 }
+
+#[tokio::test]
+async fn one_trace_runs_from_the_delivery_to_the_payout() -> Result<()> {
+    let world = World::new(shopnet()).await?;
+    world.shopper("c1").await?;
+    let mut delivery = world.delivery(true, &[says("o1", "c1", Word::Approved, 40_000)]);
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    delivery.traceparent = Some(trace.into());
+    world.take_in(&[delivery]).await?;
+    world.confirm_and_mature().await?;
+    let traces: Vec<Option<String>> =
+        sqlx::query_scalar("SELECT traceparent FROM jobs UNION SELECT traceparent FROM jobs_done")
+            .fetch_all(&world.pool)
+            .await?;
+    assert_eq!(traces, [Some(trace.to_owned())]);
+    assert_eq!(world.count("jobs WHERE kind = 'payouts.auto'").await?, 1);
+    world.books_agree().await
+}

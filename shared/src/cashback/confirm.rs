@@ -46,6 +46,7 @@ pub async fn confirm(
 
     let mut answers = Vec::with_capacity(claimed.len());
     let mut confirmed: Vec<Purchase> = Vec::new();
+    let mut next: Vec<NewJob> = Vec::new();
     for job in claimed.iter().filter(|job| ours.contains(&job.id)) {
         let outcome = match by_id.remove(&PurchaseId(job.subject_id)) {
             None => Outcome::Dead { error: "its purchase does not exist".to_owned() },
@@ -54,7 +55,9 @@ pub async fn confirm(
                 Decision::NoRules => Outcome::Dead { error: "its network does not exist".to_owned() },
                 Decision::Later(until) => Outcome::Later { until },
                 Decision::Confirm(rules) => {
-                    confirmed.push(stand(purchase, rules, now, &mut book)?);
+                    let purchase = stand(purchase, rules, now, &mut book)?;
+                    next.extend(next_jobs(&purchase, job.traceparent.as_ref()));
+                    confirmed.push(purchase);
                     Outcome::Done
                 }
             },
@@ -64,7 +67,7 @@ pub async fn confirm(
     purchases::store::update(conn, now, &confirmed.iter().collect::<Vec<_>>()).await?;
     ledger::store::write(conn, now, &book).await?;
     audit::record(conn, now, &confirmed.iter().map(audit_record).collect::<Vec<_>>()).await?;
-    let pushes = jobs::enqueue(conn, now, room, &confirmed.iter().flat_map(next_jobs).collect::<Vec<_>>()).await?;
+    let pushes = jobs::enqueue(conn, now, room, &next).await?;
     Ok(Worked { answers, pushes })
 }
 
@@ -110,8 +113,8 @@ fn stand(mut purchase: Purchase, rules: &Network, now: Timestamp, book: &mut Boo
     Ok(purchase)
 }
 
-fn next_jobs(purchase: &Purchase) -> Vec<NewJob> {
-    let job = |kind, subject_id, run_at| NewJob { kind, subject_id, run_at, traceparent: None };
+fn next_jobs(purchase: &Purchase, traceparent: Option<&String>) -> Vec<NewJob> {
+    let job = |kind, subject_id, run_at| NewJob { kind, subject_id, run_at, traceparent: traceparent.cloned() };
     let confirmed_at = purchase.confirmed_at.unwrap_or(purchase.created_at);
     match purchase.cashback_state {
         Some(CashbackState::Available) => vec![

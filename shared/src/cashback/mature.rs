@@ -37,6 +37,7 @@ pub async fn mature(
 
     let mut answers = Vec::with_capacity(claimed.len());
     let mut matured: Vec<Purchase> = Vec::new();
+    let mut next: Vec<NewJob> = Vec::new();
     for job in claimed.iter().filter(|job| ours.contains(&job.id)) {
         let outcome = match by_id.remove(&PurchaseId(job.subject_id)) {
             None => Outcome::Dead { error: "its purchase does not exist".to_owned() },
@@ -46,6 +47,7 @@ pub async fn mature(
                 Some(Verdict::Confirm) => {
                     purchase.version += 1;
                     mature_now(&mut purchase, now, &mut book)?;
+                    next.extend(next_jobs(&purchase, now, job.traceparent.as_ref()));
                     matured.push(purchase);
                     Outcome::Done
                 }
@@ -56,7 +58,6 @@ pub async fn mature(
     purchases::store::update(conn, now, &matured.iter().collect::<Vec<_>>()).await?;
     ledger::store::write(conn, now, &book).await?;
     audit::record(conn, now, &matured.iter().map(audit_record).collect::<Vec<_>>()).await?;
-    let next: Vec<NewJob> = matured.iter().flat_map(|purchase| next_jobs(purchase, now)).collect();
     let pushes = jobs::enqueue(conn, now, room, &next).await?;
     Ok(Worked { answers, pushes })
 }
@@ -67,8 +68,8 @@ fn decide(purchase: &Purchase, now: Timestamp) -> Option<Verdict> {
     waits.then(|| hold_over(purchase, now))
 }
 
-fn next_jobs(purchase: &Purchase, now: Timestamp) -> [NewJob; 2] {
-    let job = |kind, subject_id| NewJob { kind, subject_id, run_at: now, traceparent: None };
+fn next_jobs(purchase: &Purchase, now: Timestamp, traceparent: Option<&String>) -> [NewJob; 2] {
+    let job = |kind, subject_id| NewJob { kind, subject_id, run_at: now, traceparent: traceparent.cloned() };
     [job(Kind::MailAvailable, purchase.id.0), job(Kind::AutoPayout, purchase.user.0)]
 }
 

@@ -229,7 +229,10 @@ async fn plan_jobs(
     let mut needless: Vec<(Kind, Uuid)> = Vec::new();
     for folded in orders.values().map(|(_, folded)| folded).filter(|folded| folded.changed()) {
         let (Some(after), before) = (&folded.after, folded.before.as_ref()) else { continue };
-        let mut want = |kind, run_at| wanted.push(NewJob { kind, subject_id: after.id.0, run_at, traceparent: None });
+        let traceparent = &folded.traceparent;
+        let mut want = |kind, run_at| {
+            wanted.push(NewJob { kind, subject_id: after.id.0, run_at, traceparent: traceparent.clone() });
+        };
         let prior = before.map(|before| before.state);
         match after.state {
             State::Pending => {

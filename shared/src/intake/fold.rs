@@ -16,6 +16,8 @@ pub(super) struct Folded {
     pub(super) after: Option<Purchase>,
     pub(super) effects: Vec<(ReportId, Effect)>,
     pub(super) waiting: Vec<(Report, Cause)>,
+    /// Trace context of the last report that has one: what causes the next jobs.
+    pub(super) traceparent: Option<String>,
 }
 
 impl Folded {
@@ -49,7 +51,8 @@ impl Folded {
                 }
             }
         }
-        Self { order, before, after, effects, waiting }
+        let traceparent = reports.iter().rev().find_map(|report| report.traceparent.clone());
+        Self { order, before, after, effects, waiting, traceparent }
     }
 
     /// Whether the purchase is new or changed.

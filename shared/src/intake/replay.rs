@@ -86,6 +86,7 @@ pub async fn replay(
                 said: said.clone(),
                 trusted: delivery.trusted,
                 received_at: delivery.received_at,
+                traceparent: None,
             }));
         }
         readings.insert(delivery.id, (reading, Adapter::of(network).map_or("none", Adapter::version)));

@@ -95,6 +95,7 @@ pub(super) fn reports_of(delivery: &Incoming) -> Vec<Report> {
             said: said.clone(),
             trusted: delivery.trusted,
             received_at: delivery.received_at,
+            traceparent: delivery.traceparent.clone(),
         })
         .collect()
 }

@@ -2,6 +2,8 @@
 //!
 //! *Money* violations mean that a cent is not where it should be; *liveness* ones that something stands still.
 
+use sqlx::PgPool;
+
 use crate::db::{Conn, StoreError};
 
 /// How bad a violation is.
@@ -53,8 +55,19 @@ macro_rules! rows {
     };
 }
 
-/// Checks every rule. Reads only; run it in a `REPEATABLE READ` transaction while the system works, so that all
-/// rules see the same moment.
+/// Checks every rule in one snapshot, so that all see the same moment while the system works on. However long it takes.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses.
+pub async fn whole(pool: &PgPool) -> Result<Vec<Violation>, StoreError> {
+    let mut tx = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    sqlx::query!("SET LOCAL statement_timeout = 0").execute(&mut *tx).await?;
+    let found = run(&mut tx).await?;
+    tx.rollback().await?;
+    Ok(found)
+}
+
+/// Checks every rule with this connection. Reads only; see [`whole`] for a system at work.
 ///
 /// # Errors
 /// [`StoreError`] when the database refuses.

@@ -225,6 +225,8 @@ pub struct Report {
     pub trusted: bool,
     /// When it came.
     pub received_at: Timestamp,
+    /// W3C trace context of the call that brought it; not kept with the report.
+    pub traceparent: Option<String>,
 }
 
 /// Everything said about one purchase (table `orders`); its row is the lock that makes this serial.

@@ -216,6 +216,7 @@ pub async fn waiting(conn: &mut Conn, keys: &[OrderKey]) -> Result<Vec<Report>, 
                 },
                 trusted: row.trusted,
                 received_at: row.received_at,
+                traceparent: None,
             })
         })
         .collect()

@@ -1,7 +1,7 @@
 //! `clicknback audit`: whether the books are right.
 
 use serde_json::json;
-use shared::ledger::audit::{self, Class};
+use shared::ledger::audit;
 use sqlx::PgPool;
 
 use super::{Answer, table};
@@ -11,14 +11,10 @@ use super::{Answer, table};
 /// # Errors
 /// When the database does not answer.
 pub async fn run(pool: &PgPool) -> anyhow::Result<Answer> {
-    let violations = audit::run(&mut *pool.acquire().await?).await?;
-    let word = |class: &Class| match class {
-        Class::Money => "money",
-        Class::Liveness => "liveness",
-    };
+    let violations = audit::whole(pool).await?;
     let json: Vec<_> = violations
         .iter()
-        .map(|v| json!({ "class": word(&v.class), "check": v.check, "id": v.id, "detail": v.detail }))
+        .map(|v| json!({ "class": v.class.as_str(), "check": v.check, "id": v.id, "detail": v.detail }))
         .collect();
     let json = json!({ "clean": violations.is_empty(), "violations": json });
     if violations.is_empty() {
@@ -26,7 +22,7 @@ pub async fn run(pool: &PgPool) -> anyhow::Result<Answer> {
     }
     let rows: Vec<[String; 4]> = violations
         .iter()
-        .map(|v| [word(&v.class).to_owned(), v.check.to_owned(), v.id.clone(), v.detail.clone()])
+        .map(|v| [v.class.as_str().to_owned(), v.check.to_owned(), v.id.clone(), v.detail.clone()])
         .collect();
     let text = format!("{}\n{} violations.", table(["CLASS", "CHECK", "ID", "DETAIL"], &rows), violations.len());
     Ok(Answer::no(text, json))

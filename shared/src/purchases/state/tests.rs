@@ -71,6 +71,7 @@ pub(crate) fn says(word: Word, sale: Decimal, trusted: bool) -> Report {
         },
         trusted,
         received_at: NOON,
+        traceparent: None,
     }
 }
 
