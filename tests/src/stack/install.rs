@@ -26,7 +26,7 @@ pub struct Install {
     pub api_password: String,
     /// Password of the database role of the workers and dispatch.
     pub worker_password: String,
-    /// Password of [`ADMIN_EMAIL`].
+    /// Password of the administrator.
     pub admin_password: String,
     /// What we prove ourselves to the bank with.
     pub bank_token: String,
