@@ -270,3 +270,17 @@ fn no_purchase_is_topped_up_because_another_gave_room_back() {
     assert_eq!(cashback(&world, 2), Money::from_cents(1_400));
     world.check();
 }
+
+#[test]
+fn a_reduction_does_not_raise_cashback_that_a_cap_had_cut() {
+    let mut world = World::new(true);
+    let report = |purchase, word, cents, trusted| Step::Report { purchase, word, cents, trusted };
+    world.step(&report(2, Word::Approved, 20_000, true));
+    world.step(&report(4, Word::Tracked, 20_000, false));
+    world.step(&Step::Confirm { purchase: 4 });
+    world.step(&report(2, Word::Declined, 20_000, true));
+    // The cap has room again, and an untrusted report lowers the sale by a cent.
+    world.step(&report(4, Word::Tracked, 19_900, false));
+    assert_eq!(world.purchases[4].1.as_ref().unwrap().cashback, Money::from_cents(100));
+    world.check();
+}
