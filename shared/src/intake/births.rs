@@ -118,13 +118,7 @@ impl Births {
     }
 
     /// `currency` is the purchase's: an amount still to come will be in it, so its rate is the one to freeze.
-    fn terms(
-        &self,
-        offer: &Offer,
-        report: &Report,
-        currency: &str,
-        occurred_at: Timestamp,
-    ) -> Result<Terms, Cause> {
+    fn terms(&self, offer: &Offer, report: &Report, currency: &str, occurred_at: Timestamp) -> Result<Terms, Cause> {
         let basis = match offer.basis {
             Basis::Sale => &report.said.sale,
             Basis::Commission => &report.said.commission,

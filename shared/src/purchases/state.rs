@@ -110,6 +110,14 @@ fn merge(known: Option<&Part>, report: &Report) -> Part {
         (declined @ (Word::Declined | Word::Reversed), _) if older => declined,
         (_, word) => word,
     };
+    // A marker orders the words it came with: one whose word was not taken must not take it when it is repeated.
+    let marker = if first_trusted {
+        said.version_marker
+    } else if unordered && word != said.word {
+        known.marker
+    } else {
+        said.version_marker.max(known.marker)
+    };
     let over = |said: Option<Decimal>, known: Option<Decimal>| if older { known.or(said) } else { said.or(known) };
     // A trusted sale says nothing about a commission that only an untrusted report gave: that one is forgotten.
     let forget = report.trusted && !known.trusted && sale.is_some();
@@ -121,7 +129,7 @@ fn merge(known: Option<&Part>, report: &Report) -> Part {
         word,
         sale: over(sale, known.sale),
         commission: over(commission, known_commission),
-        marker: if first_trusted { said.version_marker } else { said.version_marker.max(known.marker) },
+        marker,
         heard: known.heard || report.trusted,
         trusted: report.trusted && sale_trusted && commission_trusted,
         said_at: received_at.max(known.said_at),

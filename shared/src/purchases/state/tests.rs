@@ -358,7 +358,8 @@ fn an_absurd_age_does_not_panic() {
 fn a_report_of_another_click_does_not_decide_about_this_shopper() {
     let mut other = says(Word::Approved, dec!(10), true);
     other.said.click_ref = Some("c2".into());
-    let (purchase, effect) = after(State::Pending, &a_network(), &[says(Word::Tracked, dec!(10), false), other.clone()]);
+    let (purchase, effect) =
+        after(State::Pending, &a_network(), &[says(Word::Tracked, dec!(10), false), other.clone()]);
     assert!(matches!(effect, Effect::Difference(_)));
     assert!(!purchase.word_trusted);
     other.said.word = Word::Reversed;
@@ -383,14 +384,15 @@ fn untrusted_reports() -> impl Strategy<Value = Vec<Report>> {
     let word = prop::sample::select(vec![Word::Tracked, Word::Approved, Word::PaidByNetwork, Word::Declined]);
     let amount = || prop::option::of(0..100_000_i64);
     let marker = prop::option::of(prop::sample::select(vec![0, 5, i64::MAX]));
-    let report = (word, amount(), amount(), marker, any::<bool>()).prop_map(|(word, sale, commission, marker, other)| {
-        let mut report = says(word, dec!(0), false);
-        report.said.sale = sale.map(|cents| (Decimal::new(cents, 2), "EUR".into()));
-        report.said.commission = commission.map(|cents| (Decimal::new(cents, 2), "EUR".into()));
-        report.said.version_marker = marker;
-        report.said.click_ref = Some(if other { "c2" } else { "c1" }.into());
-        report
-    });
+    let report =
+        (word, amount(), amount(), marker, any::<bool>()).prop_map(|(word, sale, commission, marker, other)| {
+            let mut report = says(word, dec!(0), false);
+            report.said.sale = sale.map(|cents| (Decimal::new(cents, 2), "EUR".into()));
+            report.said.commission = commission.map(|cents| (Decimal::new(cents, 2), "EUR".into()));
+            report.said.version_marker = marker;
+            report.said.click_ref = Some(if other { "c2" } else { "c1" }.into());
+            report
+        });
     prop::collection::vec(report, 0..8)
 }
 
