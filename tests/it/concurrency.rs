@@ -29,6 +29,28 @@ async fn births_and_reversals_of_the_same_orders_at_once_end_reversed() -> Resul
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_delivery_whose_reports_met_their_purchases_at_once_does_not_wait_for_ever() -> Result<()> {
+    let world = Arc::new(World::new(shopnet()).await?);
+    world.shopper("c1").await?;
+    let mut all = JoinSet::new();
+    for pair in 0..40 {
+        let orders = [format!("a{pair}"), format!("b{pair}")];
+        let said = orders.each_ref().map(|order| says(order, "c1", Word::Reversed, 10_000));
+        assert_eq!(world.take_in(&[world.delivery(true, &said)]).await?, [Answer::Waiting]);
+        for order in orders {
+            let world = Arc::clone(&world);
+            all.spawn(async move { world.hear(says(&order, "c1", Word::Tracked, 10_000)).await });
+        }
+    }
+    for answer in all.join_all().await {
+        assert_eq!(answer?, Answer::Accepted);
+    }
+    let waiting = world.count("delivery_results WHERE answer = 'waiting'").await?;
+    assert_eq!((waiting, world.count("waiting_reports").await?), (0, 0));
+    world.books_agree().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn stages_and_amendments_of_the_same_purchases_at_once_keep_the_books() -> Result<()> {
     let world = Arc::new(World::new(Network { hold: time::Duration::ZERO, ..shopnet() }).await?);
     for shopper in 0..5 {

@@ -1,9 +1,10 @@
 //! What networks say, and what becomes of the money: one story a test, on a real database.
 
 use anyhow::Result;
+use rust_decimal::Decimal;
 use shared::deliveries::Answer;
 use shared::jobs::Queue;
-use shared::networks::{MatureOn, Network, Word};
+use shared::networks::{MatureOn, Network, Statement, Word};
 use tests::world::{World, after_three_days, says, shopnet};
 use time::Duration;
 
@@ -119,6 +120,57 @@ async fn a_report_of_an_unknown_click_waits_until_the_click_is_known() -> Result
     assert_eq!(world.wallet(user).await?, [0, 500, 0, 0, 0]);
     assert_eq!(world.count("waiting_reports").await?, 0);
     world.books_agree().await
+}
+
+#[tokio::test]
+async fn what_cannot_be_matched_does_not_keep_others_waiting() -> Result<()> {
+    let world = World::new(shopnet()).await?;
+    let user = world.shopper("c1").await?;
+    let dollars = |order: usize| {
+        let mut said = says(&format!("d{order}"), "c1", Word::Approved, 10_000);
+        said.sale = Some((Decimal::ONE_HUNDRED, "USD".into()));
+        world.delivery(true, &[said])
+    };
+    world.take_in(&(0..200).map(dollars).collect::<Vec<_>>()).await?;
+    world.clock.advance(Duration::hours(1));
+    world.hear(says("o1", "c2", Word::Approved, 10_000)).await?;
+    world.click(user, "c2").await?;
+    let room = shared::jobs::Room::open();
+    assert_eq!(shared::intake::match_waiting(&world.pool, &world.clock, &room).await?.1, 1);
+    assert_eq!(world.wallet(user).await?, [500, 0, 0, 0, 0]);
+    sqlx::query("INSERT INTO exchange_rates (currency, day, rate) VALUES ('USD', '2026-11-20', 0.9)")
+        .execute(&world.pool)
+        .await?;
+    assert_eq!(shared::intake::match_waiting(&world.pool, &world.clock, &room).await?.1, 200);
+    assert_eq!(world.wallet(user).await?, [500 + 200 * 450, 0, 0, 0, 0]);
+    world.work(Queue::Confirm).await?;
+    world.books_agree().await
+}
+
+#[tokio::test]
+async fn an_amount_said_later_is_converted_at_the_rate_of_its_currency() -> Result<()> {
+    let world = World::new(shopnet()).await?;
+    let user = world.shopper("c1").await?;
+    let yen = |order: &str, sale: Option<i64>| {
+        let mut said = says(order, "c1", Word::Approved, 0);
+        said.sale = sale.map(|yen| (Decimal::from(yen), "JPY".into()));
+        said.commission = Some((Decimal::from(500), "JPY".into()));
+        said
+    };
+    assert_eq!(world.hear(yen("o1", None)).await?, Answer::Quarantined, "no rate for what is to come");
+    sqlx::query("INSERT INTO exchange_rates (currency, day, rate) VALUES ('JPY', '2026-11-22', 0.006)")
+        .execute(&world.pool)
+        .await?;
+    world.hear(yen("o2", None)).await?;
+    assert_eq!(look(&world, "o2").await?, "pending 0.00 pending 0.00");
+    world.hear(yen("o2", Some(10_000))).await?;
+    assert_eq!(world.wallet(user).await?, [300, 0, 0, 0, 0], "5 percent of 60.00");
+    sqlx::query("UPDATE offers SET basis = 'commission'").execute(&world.pool).await?;
+    let said = says("o3", "c1", Word::Approved, 10_000);
+    world.hear(said.clone()).await?;
+    world.hear(Statement { commission: Some((Decimal::from(500), "JPY".into())), ..said }).await?;
+    assert_eq!(look(&world, "o3").await?, "pending 100.00 pending 0.00", "its frozen rate is that of euros");
+    Ok(())
 }
 
 #[tokio::test]

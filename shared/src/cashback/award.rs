@@ -13,13 +13,18 @@ use crate::purchases::{Basis, OfferKind, Purchase, Terms};
 pub fn award(terms: &Terms, purchase: &Purchase) -> Money {
     let exact = match (terms.kind, basis_amount(terms.basis, purchase)) {
         (OfferKind::Percent, None) => Decimal::ZERO,
-        (OfferKind::Percent, Some(basis)) => basis * terms.rate * terms.value / Decimal::ONE_HUNDRED,
+        (OfferKind::Percent, Some(basis)) => percentage(basis, terms).unwrap_or_default(),
         (OfferKind::Fixed, Some(basis)) if basis <= Decimal::ZERO => Decimal::ZERO,
         (OfferKind::Fixed, _) => terms.value,
     };
     let cents = exact.max(Decimal::ZERO).round_dp_with_strategy(2, RoundingStrategy::MidpointNearestEven);
-    // Amounts are bounded at the door (10^10) and percentages by the catalogue, so this always fits.
+    // Amounts are bounded at the door (10^10); only an absurd offer or rate goes beyond, and it gives nothing.
     Money::try_from(cents).unwrap_or(Money::ZERO)
+}
+
+/// None when it is larger than any decimal: plain multiplication would panic.
+fn percentage(basis: Decimal, terms: &Terms) -> Option<Decimal> {
+    basis.checked_mul(terms.rate)?.checked_mul(terms.value)?.checked_div(Decimal::ONE_HUNDRED)
 }
 
 /// What the offer counts on, in its own currency; none when the network has not said it.
@@ -72,5 +77,12 @@ mod tests {
         assert_eq!(award(&percent, &purchase), Money::ZERO);
         let purchase = Purchase { commission: Some((dec!(2.43), "EUR".into())), ..purchase };
         assert_eq!(award(&percent, &purchase), Money::from_cents(122));
+    }
+
+    #[test]
+    fn an_absurd_offer_or_rate_does_not_panic() {
+        let largest = dec!(9999999999.99);
+        let absurd = Terms { rate: largest, ..terms(OfferKind::Percent, dec!(99999999999999.9999)) };
+        assert_eq!(award(&absurd, &Purchase { sale: largest, ..a_purchase() }), Money::ZERO);
     }
 }

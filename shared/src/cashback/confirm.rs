@@ -105,7 +105,7 @@ fn stand(mut purchase: Purchase, rules: &Network, now: Timestamp, book: &mut Boo
     purchase.version += 1;
     purchase.confirmed_at = Some(now);
     purchase.mature_on = Some(rules.mature_on);
-    purchase.matures_at = Some(now + rules.hold);
+    purchase.matures_at = Some(now.saturating_add(rules.hold));
     let pending = purchase.cashback_state == Some(CashbackState::Pending);
     if pending && rules.hold.is_zero() && hold_over(&purchase, now) == Verdict::Confirm {
         mature_now(&mut purchase, now, book)?;

@@ -95,10 +95,14 @@ pub fn rebook(before: Option<&Purchase>, after: &mut Purchase, money: &mut Money
             let standing = before.filter(|before| before.state.stands());
             let amount = match standing {
                 Some(before) if before.raw_award == raw => old,
-                _ => match (key, terms.cap) {
-                    (Some(key), Some(cap)) => money.caps.fit(&key, cap, old, raw),
-                    _ => raw,
-                },
+                _ => {
+                    let fits = match (key, terms.cap) {
+                        (Some(key), Some(cap)) => money.caps.fit(&key, cap, old, raw),
+                        _ => raw,
+                    };
+                    // A reduction never raises, whatever room others have given back since.
+                    if standing.is_some_and(|before| raw < before.raw_award) { fits.min(old) } else { fits }
+                }
             };
             after.raw_award = raw;
             amount

@@ -11,8 +11,8 @@ use crate::db::{Conn, StoreError, expect_rows};
 use crate::ids::{OfferId, UserId};
 use crate::money::Money;
 
-/// How old a rate may be.
-const RATE_DAYS: i32 = 7;
+/// How old a rate may be, in days.
+pub const RATE_DAYS: i32 = 7;
 
 /// Euros per unit of each currency on its day: the latest rate on or before it, at most seven days old.
 ///

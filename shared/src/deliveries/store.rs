@@ -155,15 +155,30 @@ pub async fn accept_waited(conn: &mut Conn, now: Timestamp, reports: &[ReportId]
         return Ok(());
     }
     let ids: Vec<Uuid> = reports.iter().map(|id| id.0).collect();
+    // Locked first and looked at in the next statement: of two transactions that each apply one of two last waiting
+    // reports, the second sees what the first did.
+    let deliveries = sqlx::query_scalar!(
+        "SELECT delivery_id FROM delivery_results
+         WHERE delivery_id = ANY (ARRAY(SELECT delivery_id FROM reports WHERE id = ANY ($1)))
+           AND answer IN ('waiting', 'quarantined')
+         ORDER BY delivery_id
+         FOR NO KEY UPDATE",
+        &ids,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    if deliveries.is_empty() {
+        return Ok(());
+    }
+    // Reports have no index on their delivery; its result names them.
     sqlx::query!(
         "UPDATE delivery_results d
          SET answer = 'accepted', reason = 'applied after waiting', decided_at = $2
-         WHERE d.delivery_id IN (SELECT delivery_id FROM reports WHERE id = ANY($1))
-           AND d.answer IN ('waiting', 'quarantined')
+         WHERE d.delivery_id = ANY ($1)
            AND NOT EXISTS (
-               SELECT FROM reports r JOIN waiting_reports w ON w.report_id = r.id
-               WHERE r.delivery_id = d.delivery_id)",
-        &ids,
+               SELECT FROM waiting_reports w
+               WHERE w.report_id = ANY (ARRAY(SELECT (e ->> 'report')::uuid FROM jsonb_array_elements(d.effects) AS e)))",
+        &deliveries,
         now,
     )
     .execute(conn)

@@ -72,7 +72,7 @@ impl Births {
         let occurred_at = occurred(report);
         let currency = said.sale.as_ref().or(said.commission.as_ref()).map_or("EUR", |(_, currency)| currency);
         let (terms, reason) = match self.promise(click, merchant, day_of(occurred_at)) {
-            Ok(offer) => (Some(self.terms(offer, report, occurred_at)?), None),
+            Ok(offer) => (Some(self.terms(offer, report, currency, occurred_at)?), None),
             Err(reason) => (None, Some(reason.to_owned())),
         };
         Ok(Purchase {
@@ -88,7 +88,8 @@ impl Births {
             word_trusted: report.trusted,
             sale: Decimal::ZERO,
             currency: currency.to_owned(),
-            commission: None,
+            // Its amount is folded in; its currency is the one whose rate is frozen.
+            commission: said.commission.as_ref().map(|(_, currency)| (Decimal::ZERO, currency.clone())),
             terms,
             raw_award: Money::ZERO,
             cashback_state: None,
@@ -116,17 +117,18 @@ impl Births {
             .ok_or("the shop had no offer that day")
     }
 
-    fn terms(&self, offer: &Offer, report: &Report, occurred_at: Timestamp) -> Result<Terms, Cause> {
+    /// `currency` is the purchase's: an amount still to come will be in it, so its rate is the one to freeze.
+    fn terms(&self, offer: &Offer, report: &Report, currency: &str, occurred_at: Timestamp) -> Result<Terms, Cause> {
         let basis = match offer.basis {
             Basis::Sale => &report.said.sale,
             Basis::Commission => &report.said.commission,
         };
+        let currency = basis.as_ref().map_or(currency, |(_, currency)| currency);
         let day = day_of(occurred_at);
-        let rate = match basis {
-            Some((_, currency)) if !is_euro(currency) => {
-                *self.rates.get(&(currency.to_ascii_uppercase(), day)).ok_or(Cause::NoRate)?
-            }
-            _ => Decimal::ONE,
+        let rate = if is_euro(currency) {
+            Decimal::ONE
+        } else {
+            *self.rates.get(&(currency.to_ascii_uppercase(), day)).ok_or(Cause::NoRate)?
         };
         Ok(Terms {
             offer: offer.id,

@@ -3,6 +3,7 @@
 use sqlx::PgPool;
 
 use super::apply::apply;
+use crate::cashback::store::RATE_DAYS;
 use crate::clock::Clock;
 use crate::db::StoreError;
 use crate::jobs::{Pushes, Room};
@@ -19,7 +20,7 @@ const SLICE: i64 = 200;
 pub async fn match_waiting(pool: &PgPool, clock: &Clock, room: &Room) -> Result<(Pushes, usize), StoreError> {
     let mut tx = pool.begin().await?;
     let rules = networks::store::by_name(&mut tx).await?;
-    let mut keys = matched_orders(&mut tx, SLICE).await?;
+    let mut keys = matched_orders(&mut tx, SLICE, RATE_DAYS).await?;
     keys.retain(|(network, _)| rules.contains_key(network));
     let applied = apply(&mut tx, clock.now(), room, &rules, &[], &keys).await?;
     tx.commit().await?;

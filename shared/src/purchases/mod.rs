@@ -251,9 +251,15 @@ pub struct Part {
     /// What the network pays us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commission: Option<Decimal>,
-    /// The highest version marker seen.
+    /// The highest version marker seen; once a trusted report has spoken about the row, of those only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marker: Option<i64>,
+    /// A trusted report has spoken about the row.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub heard: bool,
     /// Word and amounts are a trusted report's.
     pub trusted: bool,
+    /// When the last report about the row was received, in Unix microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said_at: Option<i64>,
 }

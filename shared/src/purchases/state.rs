@@ -6,7 +6,7 @@
 
 use rust_decimal::Decimal;
 
-use super::{Basis, Order, Part, Purchase, Report, State};
+use super::{Basis, OfferKind, Order, Part, Purchase, Report, State};
 use crate::clock::Timestamp;
 use crate::networks::{MatureOn, Network, Verifier, Word};
 
@@ -29,18 +29,24 @@ pub enum Effect {
 pub fn fold(order: &mut Order, purchase: &mut Purchase, report: &Report, rules: &Network) -> Effect {
     let said = &report.said;
     let known = order.parts.get(&said.row_key);
-    if let (Some(Part { marker: Some(seen), .. }), Some(marker)) = (known, said.version_marker)
-        && marker < *seen
-    {
+    // An untrusted marker may not make a trusted report stale: whoever knows the address would silence the network.
+    let seen = known.filter(|part| part.heard || !report.trusted).and_then(|part| part.marker);
+    if said.version_marker.is_some_and(|marker| seen.is_some_and(|seen| marker < seen)) {
         return Effect::Stale;
     }
     if !report.trusted && order.trusted {
         return Effect::Difference("a trusted report has spoken about this order");
     }
+    order.trusted |= report.trusted;
+    let known = order.parts.get(&said.row_key);
+    let declines = matches!(said.word, Word::Declined | Word::Reversed);
+    if !declines && said.click_ref.is_some() && said.click_ref != purchase.click_ref {
+        return Effect::Difference("it names another click: whose purchase this is does not change");
+    }
     if said.sale.as_ref().is_some_and(|(_, currency)| !currency.eq_ignore_ascii_case(&purchase.currency)) {
         return Effect::Difference("the currency of an order does not change");
     }
-    if let (Some((_, said)), Some((_, known))) = (&said.commission, &purchase.commission)
+    if let (Some((_, said)), Some(known)) = (&said.commission, commission_currency(purchase))
         && !said.eq_ignore_ascii_case(known)
     {
         return Effect::Difference("the currency of a commission does not change");
@@ -53,10 +59,23 @@ pub fn fold(order: &mut Order, purchase: &mut Purchase, report: &Report, rules: 
         return refused;
     }
     order.parts = parts;
-    order.trusted |= report.trusted;
     let before = purchase.clone();
     believe(purchase, &belief, report);
     if *purchase == before { Effect::Unchanged } else { Effect::Applied }
+}
+
+/// The currency a commission must have, if that is settled: the one said before, or the one whose rate is frozen.
+fn commission_currency(purchase: &Purchase) -> Option<&str> {
+    match &purchase.commission {
+        Some((_, currency)) => Some(currency),
+        None => counts_commission(purchase).then_some(purchase.currency.as_str()),
+    }
+}
+
+/// Whether the award is a share of the commission.
+fn counts_commission(purchase: &Purchase) -> bool {
+    let share = |kind, basis| kind == OfferKind::Percent && basis == Basis::Commission;
+    purchase.terms.as_ref().is_some_and(|terms| share(terms.kind, terms.basis))
 }
 
 /// The row after this report: what it does not say stays.
@@ -64,24 +83,56 @@ fn merge(known: Option<&Part>, report: &Report) -> Part {
     let said = &report.said;
     let sale = said.sale.as_ref().map(|(amount, _)| *amount);
     let commission = said.commission.as_ref().map(|(amount, _)| *amount);
+    let received_at = i64::try_from(report.received_at.unix_timestamp_nanos() / 1_000).ok();
     let Some(known) = known else {
-        return Part { word: said.word, sale, commission, marker: said.version_marker, trusted: report.trusted };
+        return Part {
+            word: said.word,
+            sale,
+            commission,
+            marker: said.version_marker,
+            heard: report.trusted,
+            trusted: report.trusted,
+            said_at: received_at,
+        };
     };
+    let first_trusted = report.trusted && !known.heard;
     // Without the network's own order of statements, a late birth notice does not take a decision back.
     let unordered = said.version_marker.is_none() || known.marker.is_none();
+    // One that was received earlier (it waited, or was replayed) only fills what is missing; a decline counts always.
+    let declines = matches!(said.word, Word::Declined | Word::Reversed);
+    let as_good = known.trusted || !report.trusted;
+    let older = unordered && !declines && as_good && received_at < known.said_at;
     let word = match (known.word, said.word) {
+        // What untrusted reports decided does not become a trusted one's word.
+        (_, word) if first_trusted => word,
         (decided, Word::Tracked) if unordered => decided,
         (Word::PaidByNetwork, Word::Approved) => Word::PaidByNetwork,
+        (declined @ (Word::Declined | Word::Reversed), _) if older => declined,
         (_, word) => word,
     };
+    // A marker orders the words it came with: one whose word was not taken must not take it when it is repeated.
+    let marker = if first_trusted {
+        said.version_marker
+    } else if unordered && word != said.word {
+        known.marker
+    } else {
+        said.version_marker.max(known.marker)
+    };
+    let over = |said: Option<Decimal>, known: Option<Decimal>| if older { known.or(said) } else { said.or(known) };
+    // A trusted sale says nothing about a commission that only an untrusted report gave: that one is forgotten.
+    let forget = report.trusted && !known.trusted && sale.is_some();
+    let known_commission = known.commission.filter(|_| !forget);
     // A trusted word over amounts that only an untrusted report gave is not a trusted statement.
-    let amounts_trusted = known.trusted || sale.is_some();
+    let sale_trusted = known.trusted || sale.is_some() || known.sale.is_none();
+    let commission_trusted = known.trusted || commission.is_some() || known_commission.is_none();
     Part {
         word,
-        sale: sale.or(known.sale),
-        commission: commission.or(known.commission),
-        marker: said.version_marker.max(known.marker),
-        trusted: report.trusted && amounts_trusted,
+        sale: over(sale, known.sale),
+        commission: over(commission, known_commission),
+        marker,
+        heard: known.heard || report.trusted,
+        trusted: report.trusted && sale_trusted && commission_trusted,
+        said_at: received_at.max(known.said_at),
     }
 }
 
@@ -140,9 +191,11 @@ fn refusal(purchase: &Purchase, belief: &Belief, report: &Report, rules: &Networ
 }
 
 fn untrusted_after_confirmation(purchase: &Purchase, belief: &Belief, rules: &Network) -> Option<Effect> {
-    let known_commission = purchase.commission.as_ref().map(|(amount, _)| *amount);
-    let raises = belief.sale > purchase.sale || belief.commission > known_commission;
-    let lowers = belief.declines() || belief.sale < purchase.sale || belief.commission < known_commission;
+    // A commission of nothing and none at all are the same money.
+    let known_commission = purchase.commission.as_ref().map_or(Decimal::ZERO, |(amount, _)| *amount);
+    let commission = belief.commission.unwrap_or_default();
+    let raises = belief.sale > purchase.sale || commission > known_commission;
+    let lowers = belief.declines() || belief.sale < purchase.sale || commission < known_commission;
     match (raises && !belief.declines(), lowers) {
         (true, _) => Some(Effect::Difference("an untrusted report raises nothing after confirmation")),
         (false, true) if rules.may_reduce => None,
@@ -164,15 +217,16 @@ fn believe(purchase: &mut Purchase, belief: &Belief, report: &Report) {
         (state, _) => state,
     };
     purchase.sale = belief.sale;
-    if let Some(commission) = belief.commission {
-        let currency = purchase
-            .commission
-            .as_ref()
-            .map(|(_, currency)| currency.clone())
-            .or_else(|| said.commission.as_ref().map(|(_, currency)| currency.clone()))
-            .unwrap_or_else(|| purchase.currency.clone());
-        purchase.commission = Some((commission, currency));
-    }
+    purchase.commission = match (belief.commission, purchase.commission.take()) {
+        (Some(amount), Some((_, currency))) => Some((amount, currency)),
+        (Some(amount), None) => {
+            let said = said.commission.as_ref().map(|(_, currency)| currency);
+            Some((amount, said.unwrap_or(&purchase.currency).clone()))
+        }
+        // The frozen rate belongs to its currency, which therefore stays.
+        (None, Some((_, currency))) if counts_commission(purchase) => Some((Decimal::ZERO, currency)),
+        (None, _) => None,
+    };
     purchase.word = belief.word;
     purchase.word_trusted = belief.trusted;
     if belief.word == Word::PaidByNetwork && belief.trusted && purchase.network_paid_at.is_none() {
@@ -211,13 +265,13 @@ pub fn verify(purchase: &Purchase, rules: &Network, now: Timestamp) -> Verdict {
             let Some(rule) = rules.confirm_rule else { return parked };
             let within = match (rule.max_amount, sale_in_euros(purchase)) {
                 (None, _) => true,
-                (Some(max), Some(sale)) => sale <= max.decimal(),
+                (Some(max), Some(sale)) => sale.max(basis_in_euros(purchase)) <= max.decimal(),
                 (Some(_), None) => false,
             };
             if !within {
                 return parked;
             }
-            let ripe = purchase.created_at + rule.after;
+            let ripe = purchase.created_at.saturating_add(rule.after);
             if now >= ripe { Verdict::Confirm } else { Verdict::Later(ripe) }
         }
     }
@@ -230,6 +284,14 @@ fn sale_in_euros(purchase: &Purchase) -> Option<Decimal> {
     }
     let terms = purchase.terms.as_ref().filter(|terms| terms.basis == Basis::Sale)?;
     Some(purchase.sale * terms.rate)
+}
+
+/// What the award is a share of, in euros: a commission may be larger than the sale it is said of.
+fn basis_in_euros(purchase: &Purchase) -> Decimal {
+    match (&purchase.commission, &purchase.terms) {
+        (Some((commission, _)), Some(terms)) if counts_commission(purchase) => *commission * terms.rate,
+        _ => Decimal::ZERO,
+    }
 }
 
 /// Whether the hold of a confirmed purchase's cashback is over, and if not, when to look again.

@@ -292,18 +292,26 @@ pub async fn stop_waiting(conn: &mut Conn, reports: &[ReportId]) -> Result<(), S
 
 /// Orders with a report that waits and whose match has come: its click, its merchant or its rate is known now.
 ///
-/// Oldest first, at most `limit`.
+/// Oldest first, at most `limit`; a rate may be `rate_days` old. What still cannot be applied must not be among them, or it would keep the others out.
 ///
 /// # Errors
 /// [`StoreError`] when the database refuses.
-pub async fn matched_orders(conn: &mut Conn, limit: i64) -> Result<Vec<OrderKey>, StoreError> {
+pub async fn matched_orders(conn: &mut Conn, limit: i64, rate_days: i32) -> Result<Vec<OrderKey>, StoreError> {
+    // `OFFSET 0` keeps the planner from reading all reports at once: it is their history, and few wait for a rate.
     let rows = sqlx::query!(
         "SELECT w.network, w.group_key, min(w.since) AS since
          FROM waiting_reports w
-         WHERE (w.cause = 'unknown_click' AND EXISTS (SELECT FROM clicks c WHERE c.click_ref = w.click_ref))
+         WHERE (w.cause = 'unknown_click' AND EXISTS (
+                    SELECT FROM clicks c WHERE c.click_ref = w.click_ref AND c.network = w.network))
             OR (w.cause = 'unknown_merchant' AND EXISTS (
                     SELECT FROM network_merchants m WHERE m.network = w.network AND m.advertiser = w.advertiser))
-            OR w.cause = 'no_rate'
+            OR (w.cause = 'no_rate' AND EXISTS (
+                    SELECT FROM (
+                        SELECT upper(r.sale_currency) AS sale, upper(r.commission_currency) AS commission,
+                               (coalesce(r.occurred_at, r.received_at) AT TIME ZONE 'UTC')::date AS day
+                        FROM reports r WHERE r.id = w.report_id OFFSET 0) AS said
+                    JOIN exchange_rates e ON e.currency IN (said.sale, said.commission)
+                                         AND e.day BETWEEN said.day - $2::int AND said.day))
             OR (w.cause = 'no_purchase' AND EXISTS (
                     SELECT FROM orders o
                     WHERE o.network = w.network AND o.group_key = w.group_key AND o.purchase_id IS NOT NULL))
@@ -311,6 +319,7 @@ pub async fn matched_orders(conn: &mut Conn, limit: i64) -> Result<Vec<OrderKey>
          ORDER BY since
          LIMIT $1",
         limit,
+        rate_days,
     )
     .fetch_all(conn)
     .await?;

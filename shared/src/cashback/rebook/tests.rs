@@ -9,11 +9,11 @@ use crate::ids::PayoutId;
 use crate::networks::{Network, Word};
 use crate::purchases::state::tests::{NOON, a_network, a_purchase, says};
 use crate::purchases::state::{Verdict, fold, verify};
-use crate::purchases::{Basis, OfferKind, Order, State, Terms};
+use crate::purchases::{Basis, OfferKind, Order, Report, State, Terms};
 
 #[derive(Debug, Clone)]
 enum Step {
-    Report { purchase: usize, word: Word, cents: i64, trusted: bool },
+    Report { purchase: usize, said: Said },
     Confirm { purchase: usize },
     Mature { purchase: usize },
     Request { user: usize },
@@ -21,6 +21,32 @@ enum Step {
     Complete { payout: usize },
     Fail { payout: usize },
     Return { payout: usize, fee: i64 },
+}
+
+/// One report: which row of the order, what it says of it, and its marker.
+#[derive(Debug, Clone, Copy)]
+struct Said {
+    word: Word,
+    cents: i64,
+    trusted: bool,
+    row: usize,
+    marker: Option<i64>,
+    commission: Option<i64>,
+}
+
+impl Said {
+    /// The order's only row, without marker and commission.
+    fn plainly(word: Word, cents: i64, trusted: bool) -> Self {
+        Self { word, cents, trusted, row: 0, marker: None, commission: None }
+    }
+
+    fn report(self) -> Report {
+        let mut report = says(self.word, Decimal::new(self.cents, 2), self.trusted);
+        report.said.row_key = format!("row {}", self.row);
+        report.said.version_marker = self.marker;
+        report.said.commission = self.commission.map(|cents| (Decimal::new(cents, 2), "EUR".into()));
+        report
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,7 +89,7 @@ impl World {
                     offer: offers[index % 2],
                     kind: if index % 3 == 0 { OfferKind::Fixed } else { OfferKind::Percent },
                     value: Decimal::from(if index % 3 == 0 { 3 } else { 7 }),
-                    basis: Basis::Sale,
+                    basis: if matches!(index, 1 | 5) { Basis::Commission } else { Basis::Sale },
                     cap: (index % 2 == 0).then(|| Money::from_cents(CAP)),
                     cap_month: date!(2026 - 11 - 01),
                     rate: Decimal::ONE,
@@ -78,7 +104,7 @@ impl World {
 
     fn step(&mut self, step: &Step) {
         match *step {
-            Step::Report { purchase, word, cents, trusted } => self.report(purchase, word, cents, trusted),
+            Step::Report { purchase, said } => self.report(purchase, said),
             Step::Confirm { purchase } => {
                 if let Some(known) = &mut self.purchases[purchase].1
                     && known.state == State::Pending
@@ -112,11 +138,11 @@ impl World {
         }
     }
 
-    fn report(&mut self, index: usize, word: Word, cents: i64, trusted: bool) {
-        let report = says(word, Decimal::new(cents, 2), trusted);
+    fn report(&mut self, index: usize, said: Said) {
+        let report = said.report();
         let (order, known, blank) = &mut self.purchases[index];
-        let before = known.clone();
-        if before.is_none() && matches!(word, Word::Declined | Word::Reversed) {
+        let (before, trusted_before) = (known.clone(), order.trusted);
+        if before.is_none() && matches!(said.word, Word::Declined | Word::Reversed) {
             return;
         }
         let mut after = before.clone().unwrap_or_else(|| blank.clone());
@@ -132,6 +158,11 @@ impl World {
             .collect();
         self.money.holds.insert(after.user, holds);
         rebook(before.as_ref(), &mut after, &mut self.money).unwrap();
+        if !said.trusted {
+            assert!(!trusted_before, "an untrusted report changed an order about which a trusted one has spoken");
+            let confirmed = before.as_ref().filter(|before| before.state == State::Confirmed);
+            assert!(confirmed.is_none_or(|before| after.cashback <= before.cashback), "an untrusted report raised");
+        }
         *known = Some(after);
         for released in std::mem::take(&mut self.money.released) {
             let payout = self.payouts.iter_mut().find(|payout| payout.id == released.payout).unwrap();
@@ -214,11 +245,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => Just(Word::Tracked), 4 => Just(Word::Approved), 1 => Just(Word::PaidByNetwork),
         1 => Just(Word::Declined), 1 => Just(Word::Reversed),
     ];
+    let marker = prop_oneof![3 => Just(None), 1 => (0..4_i64).prop_map(Some), 1 => Just(Some(i64::MAX))];
+    let commission = prop::option::of(0..3_000_i64);
+    let said = (word, 0..30_000_i64, any::<bool>(), 0..2_usize, marker, commission).prop_map(
+        |(word, cents, trusted, row, marker, commission)| Said { word, cents, trusted, row, marker, commission },
+    );
     let purchase = 0..6_usize;
     let payout = 0..8_usize;
     let step = prop_oneof![
-        6 => (purchase.clone(), word, 0..30_000_i64, any::<bool>())
-            .prop_map(|(purchase, word, cents, trusted)| Step::Report { purchase, word, cents, trusted }),
+        6 => (purchase.clone(), said).prop_map(|(purchase, said)| Step::Report { purchase, said }),
         4 => purchase.clone().prop_map(|purchase| Step::Confirm { purchase }),
         4 => purchase.prop_map(|purchase| Step::Mature { purchase }),
         3 => (0..2_usize).prop_map(|user| Step::Request { user }),
@@ -256,17 +291,34 @@ proptest! {
     }
 }
 
+fn report(purchase: usize, word: Word, cents: i64, trusted: bool) -> Step {
+    Step::Report { purchase, said: Said::plainly(word, cents, trusted) }
+}
+
 #[test]
 fn no_purchase_is_topped_up_because_another_gave_room_back() {
     let mut world = World::new(false);
     // Purchases 2 and 4 share user 0, offer 0 and its cap of 15.00; 7 percent of 200.00 is 14.00.
-    world.step(&Step::Report { purchase: 2, word: Word::Approved, cents: 20_000, trusted: true });
-    world.step(&Step::Report { purchase: 4, word: Word::Approved, cents: 20_000, trusted: true });
+    world.step(&report(2, Word::Approved, 20_000, true));
+    world.step(&report(4, Word::Approved, 20_000, true));
     let cashback = |world: &World, index: usize| world.purchases[index].1.as_ref().unwrap().cashback;
     assert_eq!((cashback(&world, 2), cashback(&world, 4)), (Money::from_cents(1_400), Money::from_cents(100)));
-    world.step(&Step::Report { purchase: 2, word: Word::Declined, cents: 20_000, trusted: true });
+    world.step(&report(2, Word::Declined, 20_000, true));
     assert_eq!((cashback(&world, 2), cashback(&world, 4)), (Money::ZERO, Money::from_cents(100)));
-    world.step(&Step::Report { purchase: 2, word: Word::Approved, cents: 20_000, trusted: true });
+    world.step(&report(2, Word::Approved, 20_000, true));
     assert_eq!(cashback(&world, 2), Money::from_cents(1_400));
+    world.check();
+}
+
+#[test]
+fn a_reduction_does_not_raise_cashback_that_a_cap_had_cut() {
+    let mut world = World::new(true);
+    world.step(&report(2, Word::Approved, 20_000, true));
+    world.step(&report(4, Word::Tracked, 20_000, false));
+    world.step(&Step::Confirm { purchase: 4 });
+    world.step(&report(2, Word::Declined, 20_000, true));
+    // The cap has room again, and an untrusted report lowers the sale by a cent.
+    world.step(&report(4, Word::Tracked, 19_900, false));
+    assert_eq!(world.purchases[4].1.as_ref().unwrap().cashback, Money::from_cents(100));
     world.check();
 }
