@@ -145,7 +145,6 @@ async fn play_and_break(
     let own = PgPoolOptions::new().max_connections(4).connect(stack.at("DATABASE_URL")?).await?;
     let scene = breakages::Scene::open(breakages::Stage {
         pool: own,
-        database_url: stack.at("DATABASE_URL")?.to_owned(),
         redis_url: stack.at("REDIS_URL")?.to_owned(),
         install: stack.install.clone(),
         progress,

@@ -16,7 +16,7 @@ pub(super) use scene::{Scene, Stage};
 pub(super) use table::show;
 
 /// How long anything may take to heal.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// What is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,7 +20,6 @@ const TRICKLE: Duration = Duration::from_millis(1_200);
 /// What is given to the scene.
 pub(in crate::demo) struct Stage {
     pub(in crate::demo) pool: PgPool,
-    pub(in crate::demo) database_url: String,
     pub(in crate::demo) redis_url: String,
     pub(in crate::demo) install: Install,
     pub(in crate::demo) progress: Arc<Progress>,
@@ -35,7 +34,6 @@ pub(in crate::demo) struct Scene {
     pub(super) redis: redis::Client,
     pub(super) progress: Arc<Progress>,
     pub(super) opened: Instant,
-    pub(super) database_url: String,
     http: reqwest::Client,
     install: Install,
     pace: Arc<Semaphore>,
@@ -51,7 +49,6 @@ impl Scene {
     pub(in crate::demo) fn open(stage: Stage) -> Result<Self> {
         Ok(Self {
             pool: stage.pool,
-            database_url: stage.database_url,
             redis: redis::Client::open(stage.redis_url)?,
             progress: stage.progress,
             opened: Instant::now(),

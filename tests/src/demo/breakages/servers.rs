@@ -2,18 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use shared::jobs::Queue;
 use shared::jobs::redis::{lists, read_id};
-use tokio::process::Command;
 use uuid::Uuid;
 
 use super::scene::{Scene, gone, wait_for};
 use super::{Healed, claims};
-use crate::stack::programs;
 
-/// The queues that are paused so that ids wait in Redis.
-const PAUSED: [Queue; 2] = [Queue::Confirm, Queue::Notify];
+/// Their workers are stopped for a moment, so that ids wait in Redis.
+const HELD_UP: [Queue; 2] = [Queue::Confirm, Queue::Notify];
 /// So many of them.
 const ENOUGH: usize = 5;
 
@@ -23,6 +21,7 @@ pub(super) async fn flush_redis(scene: &Scene) -> Result<Healed> {
     let (mut healed, at) = Healed::begun(scene, "FLUSHALL".to_owned());
     let mut connection = scene.redis().await?;
     redis::cmd("FLUSHALL").query_async::<()>(&mut connection).await?;
+    release(scene)?;
     healed.held = waiting.len();
     scene.say(&format!("FLUSHALL with {} ids in the lists", healed.held));
     go_on(scene, &waiting, &mut healed, at).await?;
@@ -38,6 +37,7 @@ pub(super) async fn end_redis(scene: &Scene, signal: &'static str) -> Result<Hea
     healed.held = waiting.len();
     scene.say(&format!("SIG{signal} to Redis (process {}) with {} ids in the lists", process.pid, healed.held));
     gone(process).await?;
+    release(scene)?;
     scene.started_again("redis", process).await?;
     wait_for("Redis answers", || async {
         let mut connection = scene.redis().await.ok()?;
@@ -49,29 +49,38 @@ pub(super) async fn end_redis(scene: &Scene, signal: &'static str) -> Result<Hea
     Ok(healed)
 }
 
-/// Pauses queues until ids wait in Redis.
+/// Stops workers, for less time than it takes to be taken for dead, until ids wait in Redis.
 async fn let_ids_wait(scene: &Scene) -> Result<Vec<Uuid>> {
-    for queue in PAUSED {
-        clicknback(scene, &["jobs", "pause", queue.as_str()]).await?;
+    for queue in HELD_UP {
+        scene.process(queue.as_str())?.signal("STOP");
     }
     scene.begin_stories(ENOUGH);
-    wait_for("ids wait in Redis", || async {
+    let waiting = wait_for("ids wait in Redis", || async {
         let mut connection = scene.redis().await.ok()?;
         let mut ids = Vec::new();
-        for list in PAUSED.into_iter().flat_map(lists) {
-            let some: Vec<String> = redis::cmd("LRANGE").arg(list).arg(0).arg(-1).query_async(&mut connection).await.ok()?;
+        for list in HELD_UP.into_iter().flat_map(lists) {
+            let some: Vec<String> =
+                redis::cmd("LRANGE").arg(list).arg(0).arg(-1).query_async(&mut connection).await.ok()?;
             ids.extend(some.iter().filter_map(|id| read_id(id)).map(|id| id.0));
         }
         (ids.len() >= ENOUGH).then_some(ids)
     })
-    .await
+    .await;
+    if waiting.is_err() {
+        release(scene)?;
+    }
+    waiting
 }
 
-/// Lets the queues go on and waits until every id that waited has been claimed since, or its job has ended.
-async fn go_on(scene: &Scene, waiting: &[Uuid], healed: &mut Healed, since: Instant) -> Result<()> {
-    for queue in PAUSED {
-        clicknback(scene, &["jobs", "resume", queue.as_str()]).await?;
+fn release(scene: &Scene) -> Result<()> {
+    for queue in HELD_UP {
+        scene.process(queue.as_str())?.signal("CONT");
     }
+    Ok(())
+}
+
+/// Lets the workers go on and waits until every id that waited has been claimed since, or its job has ended.
+async fn go_on(scene: &Scene, waiting: &[Uuid], healed: &mut Healed, since: Instant) -> Result<()> {
     wait_for("every id that waited is claimed", || async {
         let (left,): (i64,) = sqlx::query_as(
             "SELECT count(*) FROM jobs WHERE id = ANY ($1) AND fence = 0 AND claimed_by IS NULL AND run_at <= now()",
@@ -138,19 +147,6 @@ pub(super) async fn end_postgres(scene: &Scene) -> Result<Healed> {
         seconds(call)
     );
     Ok(healed)
-}
-
-async fn clicknback(scene: &Scene, arguments: &[&str]) -> Result<()> {
-    let output = Command::new(programs()?.join("clicknback"))
-        .args(arguments)
-        .env_clear()
-        .env("DATABASE_URL", &scene.database_url)
-        .output()
-        .await?;
-    if !output.status.success() {
-        bail!("clicknback {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(())
 }
 
 fn seconds(duration: Duration) -> String {
