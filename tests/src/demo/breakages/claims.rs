@@ -40,17 +40,23 @@ pub(super) async fn worker(scene: &Scene, process: Identity) -> Result<Uuid> {
     .await
 }
 
-/// Waits until a process has jobs in its hands.
+/// A process with so many jobs in its hands is broken at once; with fewer, after [`PICKY`].
+const MANY: i64 = 4;
+const PICKY: Duration = Duration::from_secs(3);
+
+/// Waits until a process has jobs in its hands, better many.
 pub(super) async fn busy(scene: &Scene, worker: Uuid) -> Result<()> {
+    let begun = Instant::now();
     wait_for("it has work", || async {
-        // Claims last some milliseconds: the server looks for them without a way to us and back in between.
+        // Claims last some milliseconds, so the next question comes at once.
         for _ in 0..200 {
-            let busy: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM jobs WHERE claimed_by = $1)")
+            let enough = if begun.elapsed() < PICKY { MANY } else { 1 };
+            let held: i64 = sqlx::query_scalar("SELECT count(*) FROM jobs WHERE claimed_by = $1")
                 .bind(worker)
                 .fetch_one(&scene.pool)
                 .await
                 .ok()?;
-            if busy {
+            if held >= enough {
                 return Some(());
             }
         }
