@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use shared::clock::Clock;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use tokio::sync::Semaphore;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
 
 use super::catalogue::Catalogue;
 use super::{breakages, report, verdict};
@@ -143,7 +143,7 @@ async fn play_and_break(
     }
     // Of its own, since its questions come thick and fast.
     let own = PgPoolOptions::new().max_connections(4).connect(stack.at("DATABASE_URL")?).await?;
-    let scene = breakages::Scene::open(breakages::Stage {
+    let scene = breakages::Scene::open(breakages::Setting {
         pool: own,
         redis_url: stack.at("REDIS_URL")?.to_owned(),
         install: stack.install.clone(),

@@ -57,7 +57,9 @@ impl Extra {
         if let Some(identity) = self.pid().and_then(Identity::of) {
             identity.signal("TERM");
         }
-        tokio::time::timeout(Duration::from_secs(30), self.0.wait()).await.context("a second process does not end")??;
+        tokio::time::timeout(Duration::from_secs(30), self.0.wait())
+            .await
+            .context("a second process does not end")??;
         Ok(())
     }
 }

@@ -40,23 +40,25 @@ pub(super) async fn worker(scene: &Scene, process: Identity) -> Result<Uuid> {
     .await
 }
 
-/// A process with so many jobs in its hands is broken at once; with fewer, after [`PICKY`].
-const MANY: i64 = 4;
+/// A process that has begun with so many jobs is broken at once; one that merely holds a job, after [`PICKY`].
+const MANY: i64 = 3;
 const PICKY: Duration = Duration::from_secs(3);
 
-/// Waits until a process has jobs in its hands, better many.
+/// Waits until a process works on jobs, or at least has one in its hands.
 pub(super) async fn busy(scene: &Scene, worker: Uuid) -> Result<()> {
     let begun = Instant::now();
     wait_for("it has work", || async {
         // Claims last some milliseconds, so the next question comes at once.
         for _ in 0..200 {
-            let enough = if begun.elapsed() < PICKY { MANY } else { 1 };
-            let held: i64 = sqlx::query_scalar("SELECT count(*) FROM jobs WHERE claimed_by = $1")
-                .bind(worker)
-                .fetch_one(&scene.pool)
-                .await
-                .ok()?;
-            if held >= enough {
+            let (held, begun_with): (i64, i64) = sqlx::query_as(
+                "SELECT count(*), count(*) FILTER (WHERE jobs.id = ANY (workers.under_work))
+                 FROM jobs JOIN workers ON workers.id = jobs.claimed_by WHERE jobs.claimed_by = $1",
+            )
+            .bind(worker)
+            .fetch_one(&scene.pool)
+            .await
+            .ok()?;
+            if begun_with >= MANY || (held > 0 && begun.elapsed() > PICKY) {
                 return Some(());
             }
         }
@@ -109,7 +111,7 @@ impl Claims {
 
     /// Whether the process itself ended the job under this very claim.
     async fn answered(&self, scene: &Scene, id: Uuid, fence: i32) -> Result<bool> {
-        Ok(wait_for("the history answers", || async {
+        wait_for("the history answers", || async {
             sqlx::query_scalar(
                 "SELECT EXISTS (SELECT FROM jobs_done WHERE id = $1 AND fence = $2 AND worker = $3)
                      OR EXISTS (SELECT FROM jobs WHERE id = $1 AND fence = $2 AND claimed_by IS NULL AND run_at > now())",
@@ -121,7 +123,7 @@ impl Claims {
             .await
             .ok()
         })
-        .await?)
+        .await
     }
 
     /// Of the jobs that others got, how many this process ended all the same. There must be none.

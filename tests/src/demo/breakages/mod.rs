@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-pub(super) use scene::{Scene, Stage};
+pub(super) use scene::{Scene, Setting};
 pub(super) use table::show;
 
 /// How long anything may take to heal.

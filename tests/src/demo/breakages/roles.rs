@@ -16,7 +16,9 @@ const TRIES: usize = 4;
 
 /// Kills a worker with jobs in its hands.
 pub(super) async fn kill_worker(scene: &Scene, role: &str) -> Result<Healed> {
-    for attempt in 1.. {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
         let process = scene.process(role)?;
         let worker = claims::worker(scene, process).await?;
         claims::busy(scene, worker).await?;
@@ -41,7 +43,6 @@ pub(super) async fn kill_worker(scene: &Scene, role: &str) -> Result<Healed> {
         }
         return Ok(healed);
     }
-    bail!("never tried")
 }
 
 /// Stops a worker with jobs in its hands for longer than it takes to be taken for dead, and lets it go on.
@@ -118,11 +119,12 @@ pub(super) async fn stop_worker(scene: &Scene, role: &str, company: Company) -> 
 pub(super) async fn kill_dispatch(scene: &Scene) -> Result<Healed> {
     // Jobs that are not due yet, so that only dispatch can bring them.
     wait_for("jobs wait for their time", || async {
-        let (waiting,): (i64,) =
-            sqlx::query_as("SELECT count(*) FROM jobs WHERE queue = 'mature' AND claimed_by IS NULL AND run_at > now()")
-                .fetch_one(&scene.pool)
-                .await
-                .ok()?;
+        let (waiting,): (i64,) = sqlx::query_as(
+            "SELECT count(*) FROM jobs WHERE queue = 'mature' AND claimed_by IS NULL AND run_at > now()",
+        )
+        .fetch_one(&scene.pool)
+        .await
+        .ok()?;
         (waiting > 0).then_some(())
     })
     .await?;
@@ -158,10 +160,8 @@ pub(super) async fn kill_api(scene: &Scene) -> Result<Healed> {
     let process = scene.process("api")?;
     // The breakage's own burst may be answered already.
     scene.begin_stories(6);
-    wait_for("calls are under way", || async {
-        (scene.progress.under_way.load(Ordering::Relaxed) >= 2).then_some(())
-    })
-    .await?;
+    wait_for("calls are under way", || async { (scene.progress.under_way.load(Ordering::Relaxed) >= 2).then_some(()) })
+        .await?;
     process.signal("KILL");
     let (mut healed, at) = Healed::begun(scene, "kill -9 api".to_owned());
     gone(process).await?;

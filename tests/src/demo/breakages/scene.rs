@@ -18,7 +18,7 @@ use crate::stack::{self, Install, Profile};
 const TRICKLE: Duration = Duration::from_millis(1_200);
 
 /// What is given to the scene.
-pub(in crate::demo) struct Stage {
+pub(in crate::demo) struct Setting {
     pub(in crate::demo) pool: PgPool,
     pub(in crate::demo) redis_url: String,
     pub(in crate::demo) install: Install,
@@ -46,16 +46,16 @@ impl Scene {
     ///
     /// # Errors
     /// When an address cannot be read.
-    pub(in crate::demo) fn open(stage: Stage) -> Result<Self> {
+    pub(in crate::demo) fn open(setting: Setting) -> Result<Self> {
         Ok(Self {
-            pool: stage.pool,
-            redis: redis::Client::open(stage.redis_url)?,
-            progress: stage.progress,
+            pool: setting.pool,
+            redis: redis::Client::open(setting.redis_url)?,
+            progress: setting.progress,
             opened: Instant::now(),
             http: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?,
-            install: stage.install,
-            pace: stage.pace,
-            stories: stage.stories,
+            install: setting.install,
+            pace: setting.pace,
+            stories: setting.stories,
             begun: AtomicUsize::new(0),
         })
     }
