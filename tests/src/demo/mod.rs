@@ -1,5 +1,6 @@
 //! The demo: a seeded world, a day of deliveries, and whether everything came out right.
 
+mod breakages;
 pub mod catalogue;
 mod report;
 pub mod run;

@@ -11,11 +11,12 @@ use shared::clock::Clock;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
 
 use super::catalogue::Catalogue;
-use super::{report, verdict};
+use super::{breakages, report, verdict};
 use crate::network::play::{self, Played, Progress};
-use crate::network::sender::Sender;
+use crate::network::sender::{Repeats, Sender};
 use crate::network::{Story, day};
 use crate::stack::{Install, Profile, command};
 
@@ -37,6 +38,9 @@ pub struct Options {
     /// Stop everything at the end; the exit code says whether all was right
     #[arg(long)]
     pub exit: bool,
+    /// Kill, stop and restart every part of the stack while the day is played
+    #[arg(long)]
+    pub breakages: bool,
 }
 
 /// Plays a day on a fresh stack. Returns whether everything came out right.
@@ -76,13 +80,20 @@ async fn whole_day(options: &Options) -> Result<bool> {
     let stories = day::write(&world, options.seed, options.purchases, Clock::System.now());
     let written_before = report::rows_written(&pool).await?;
     let opened = Instant::now();
-    let mut played = play_with_progress(&stack, &pool, &stories).await?;
+    let (mut played, broken) = play_and_break(&stack, &pool, &stories, options.breakages).await?;
     let faults = come_to_rest(&stack, &pool, &world, &stories, options.patience).await?;
     let took = opened.elapsed();
 
-    let written = report::rows_written(&pool).await? - written_before;
-    let figures = report::Figures { played: &played, took, written, setup: opened - begun };
-    let text = report::write(&pool, &stack.env, &figures).await?;
+    // A crash of PostgreSQL empties its counts.
+    let written = (!options.breakages).then_some(report::rows_written(&pool).await? - written_before);
+    let copies = verdict::copies(&stack).await?;
+    let figures = report::Figures { played: &played, took, written, copies, setup: opened - begun };
+    // Read again: processes may have been started again since.
+    let mut text = report::write(&pool, &Running::read()?.env, &figures).await?;
+    if let Some(broken) = broken {
+        text += &breakages::show(&pool, &broken).await?;
+        played.faults.extend(broken.faults);
+    }
     played.faults.extend(faults);
     let text = text + &verdict::show(&played.faults, options);
     let mut out = std::io::stdout();
@@ -117,16 +128,55 @@ impl Running {
     }
 }
 
-async fn play_with_progress(stack: &Running, pool: &PgPool, stories: &[Story]) -> Result<Played> {
+/// Plays the day, and breaks the stack meanwhile if asked to.
+async fn play_and_break(
+    stack: &Running,
+    pool: &PgPool,
+    stories: &[Story],
+    breaking: bool,
+) -> Result<(Played, Option<breakages::Broken>)> {
+    let progress = Arc::new(Progress::default());
+    let pace = Arc::new(Semaphore::new(if breaking { 0 } else { stories.len() }));
+    let playing = play_with_progress(stack, pool, stories, Arc::clone(&progress), Arc::clone(&pace));
+    if !breaking {
+        return Ok((playing.await?, None));
+    }
+    // Of its own, since its questions come thick and fast.
+    let own = PgPoolOptions::new().max_connections(4).connect(stack.at("DATABASE_URL")?).await?;
+    let scene = breakages::Scene::open(breakages::Setting {
+        pool: own,
+        redis_url: stack.at("REDIS_URL")?.to_owned(),
+        install: stack.install.clone(),
+        progress,
+        pace,
+        stories: stories.len(),
+    })?;
+    let breaking = async { Ok(breakages::run(&scene).await) };
+    let (played, broken) = tokio::try_join!(playing, breaking)?;
+    Ok((played, Some(broken)))
+}
+
+async fn play_with_progress(
+    stack: &Running,
+    pool: &PgPool,
+    stories: &[Story],
+    progress: Arc<Progress>,
+    pace: Arc<Semaphore>,
+) -> Result<Played> {
     let networks = &stack.install.networks;
     let sender = Sender::new(stack.at("INTAKE_URL")?, networks.reference_key()?, &networks.awin)?;
-    let progress = Arc::new(Progress::default());
-    let playing = play::play(sender, pool.clone(), stories, Arc::clone(&progress));
+    let repeats = Arc::clone(&sender.repeats);
+    let playing = play::play(sender, pool.clone(), stories, Arc::clone(&progress), pace);
     tokio::pin!(playing);
     let mut tick = tokio::time::interval(Duration::from_secs(2));
     loop {
         tokio::select! {
-            played = &mut playing => return played,
+            played = &mut playing => {
+                let played = played?;
+                let Repeats { sent, known } = &*repeats;
+                let (sent, known) = (sent.load(Ordering::Relaxed), known.load(Ordering::Relaxed));
+                return Ok(Played { repeated: sent, known, ..played });
+            }
             _ = tick.tick() => eprintln!(
                 "demo: {} calls answered, {} of {} stories told",
                 progress.calls.load(Ordering::Relaxed),

@@ -45,6 +45,7 @@ pub(super) async fn faults(
 ) -> Result<Vec<String>> {
     let mut faults = purchases(pool, world, stories).await?;
     faults.extend(wallets(pool, world, stories).await?);
+    faults.extend(deliveries(pool).await?);
     faults.extend(jobs(pool).await?);
     faults.extend(bank(stack, pool).await?);
     faults.extend(mail(stack, pool).await?);
@@ -122,6 +123,18 @@ async fn wallets(pool: &PgPool, world: &Catalogue, stories: &[Story]) -> Result<
         .collect())
 }
 
+/// Whatever a network sends again under the same id is taken once.
+async fn deliveries(pool: &PgPool) -> Result<Vec<String>> {
+    let (twice,): (i64,) = sqlx::query_as(
+        "SELECT count(*) FROM (SELECT FROM deliveries d JOIN delivery_results r ON r.delivery_id = d.id
+                               WHERE d.sender_id IS NOT NULL AND r.answer IN ('accepted', 'waiting')
+                               GROUP BY d.network, d.sender_id HAVING count(*) > 1) AS twice",
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok((twice > 0).then(|| format!("{twice} deliveries were taken twice")).into_iter().collect())
+}
+
 /// No job gave up, and what sleeps has a reason to.
 async fn jobs(pool: &PgPool) -> Result<Vec<String>> {
     let dead: Vec<(String, i64)> =
@@ -136,9 +149,14 @@ async fn jobs(pool: &PgPool) -> Result<Vec<String>> {
     )
     .fetch_all(pool)
     .await?;
+    let (twice,): (i64,) =
+        sqlx::query_as("SELECT count(*) FROM (SELECT id FROM jobs_done GROUP BY id HAVING count(*) > 1) AS twice")
+            .fetch_one(pool)
+            .await?;
     Ok(dead
         .into_iter()
         .map(|(what, count)| format!("{count} dead jobs: {what}"))
+        .chain((twice > 0).then(|| format!("{twice} jobs ended twice")))
         .chain(idle.into_iter().map(|(kind, count)| format!("{count} live jobs {kind} without a reason")))
         .collect())
 }
@@ -189,14 +207,25 @@ async fn bank(stack: &Running, pool: &PgPool) -> Result<Vec<String>> {
 
 /// Every event we call told has a message; a message may have come twice, under one Message-ID.
 async fn mail(stack: &Running, pool: &PgPool) -> Result<Vec<String>> {
-    let messages: Value = get(stack, "MAIL_URL", "messages").await?;
-    let messages = messages.get("messages").unwrap_or(&messages).as_array().cloned().unwrap_or_default();
-    let ids: BTreeSet<String> = messages.iter().filter_map(|message| text(message, "message_id").ok()).collect();
-    let all = ids.iter().cloned().collect::<Vec<_>>().join(" ");
+    let ids: BTreeSet<String> = message_ids(stack).await?.into_iter().collect();
+    let all = ids.into_iter().collect::<Vec<_>>().join(" ");
     let told: Vec<(Uuid,)> = sqlx::query_as("SELECT id FROM notifications").fetch_all(pool).await?;
     let missing =
         told.iter().filter(|(id,)| !all.contains(&id.to_string()) && !all.contains(&id.simple().to_string())).count();
     Ok(if missing > 0 { vec![format!("{missing} of {} emails never arrived", told.len())] } else { Vec::new() })
+}
+
+/// How many messages came again under the Message-ID of an earlier one.
+pub(super) async fn copies(stack: &Running) -> Result<usize> {
+    let ids = message_ids(stack).await?;
+    let count = ids.len();
+    Ok(count - ids.into_iter().collect::<BTreeSet<_>>().len())
+}
+
+async fn message_ids(stack: &Running) -> Result<Vec<String>> {
+    let messages: Value = get(stack, "MAIL_URL", "messages").await?;
+    let messages = messages.get("messages").unwrap_or(&messages).as_array().cloned().unwrap_or_default();
+    Ok(messages.iter().filter_map(|message| text(message, "message_id").ok()).collect())
 }
 
 async fn audit(stack: &Running) -> Result<Vec<String>> {

@@ -30,6 +30,10 @@ pub struct Played {
     pub faults: Vec<String>,
     /// From the first call to the last answer.
     pub took: Duration,
+    /// Calls that had to be made again.
+    pub repeated: usize,
+    /// Of the calls that were made again, those we had stored already.
+    pub known: usize,
 }
 
 /// Where the day is, for whoever shows it.
@@ -39,6 +43,8 @@ pub struct Progress {
     pub calls: AtomicUsize,
     /// Stories ended.
     pub stories: AtomicUsize,
+    /// Calls without an answer yet.
+    pub under_way: AtomicUsize,
 }
 
 struct Theatre {
@@ -47,13 +53,21 @@ struct Theatre {
     watch: Watch,
     progress: Arc<Progress>,
     played: Mutex<Played>,
+    pace: Arc<Semaphore>,
 }
 
-/// Plays all stories. `database` is read only, to see how far we are.
+/// Plays all stories. `database` is read only, to see how far we are. Each story takes a permit of `pace` when it
+/// begins, and keeps it.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn play(sender: Sender, database: PgPool, stories: &[Story], progress: Arc<Progress>) -> Result<Played> {
+pub async fn play(
+    sender: Sender,
+    database: PgPool,
+    stories: &[Story],
+    progress: Arc<Progress>,
+    pace: Arc<Semaphore>,
+) -> Result<Played> {
     let begun = Instant::now();
     let shared = Arc::new(Theatre {
         sender,
@@ -61,6 +75,7 @@ pub async fn play(sender: Sender, database: PgPool, stories: &[Story], progress:
         watch: Watch::default(),
         progress,
         played: Mutex::default(),
+        pace,
     });
     let mut running = JoinSet::new();
     for story in stories {
@@ -90,6 +105,7 @@ pub async fn play(sender: Sender, database: PgPool, stories: &[Story], progress:
 
 impl Theatre {
     async fn tell(&self, story: &Story) -> Result<()> {
+        self.pace.acquire().await?.forget();
         for step in &story.steps {
             match step {
                 Step::Send(delivery) => self.send(story, delivery).await?,
@@ -104,7 +120,10 @@ impl Theatre {
 
     async fn send(&self, story: &Story, delivery: &Delivery) -> Result<()> {
         let _permit = self.calls.acquire().await?;
-        let status = self.sender.send(delivery).await?;
+        self.progress.under_way.fetch_add(1, Ordering::Relaxed);
+        let answered = self.sender.send(delivery).await;
+        self.progress.under_way.fetch_sub(1, Ordering::Relaxed);
+        let status = answered?;
         self.progress.calls.fetch_add(1, Ordering::Relaxed);
         *self.played.lock().unwrap_or_else(PoisonError::into_inner).answers.entry(status).or_default() += 1;
         if !delivery.expect.allows(status) {

@@ -1,6 +1,8 @@
 //! Sends a delivery until there is an answer, as networks do: a lost connection or a 503 is tried again, with the same
 //! id and the same bytes, so that nothing is lost when we are killed in between.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -21,6 +23,17 @@ pub struct Sender {
     awin: String,
     /// The signing key of `reference`.
     key: Vec<u8>,
+    /// What it had to send again.
+    pub repeats: Arc<Repeats>,
+}
+
+/// What had to be sent again, and why that was right.
+#[derive(Debug, Default)]
+pub struct Repeats {
+    /// Calls that got no answer, or were told to come again.
+    pub sent: AtomicUsize,
+    /// Of the calls that were sent again, those we had stored already: only the answer had been lost.
+    pub known: AtomicUsize,
 }
 
 impl Sender {
@@ -31,7 +44,7 @@ impl Sender {
     pub fn new(intake: &str, key: Vec<u8>, awin_secret: &str) -> Result<Self> {
         let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build()?;
         let intake = intake.trim_end_matches('/').to_owned();
-        Ok(Self { client, awin: format!("{intake}/awin/{awin_secret}"), intake, key })
+        Ok(Self { client, awin: format!("{intake}/awin/{awin_secret}"), intake, key, repeats: Arc::default() })
     }
 
     /// Sends until there is an answer; returns its status.
@@ -41,12 +54,18 @@ impl Sender {
     pub async fn send(&self, delivery: &Delivery) -> Result<u16> {
         let begun = Instant::now();
         let mut pause = Duration::from_millis(100);
+        let mut again = false;
         loop {
             match self.request(&delivery.call).send().await {
                 // Read to its end, so that the connection is used again.
                 Ok(answer) => {
                     let status = answer.status().as_u16();
-                    if answer.bytes().await.is_ok() && !matches!(status, 429 | 502 | 503 | 504) {
+                    if let Ok(body) = answer.bytes().await
+                        && !matches!(status, 429 | 502 | 503 | 504)
+                    {
+                        if again && contains(&body, br#""duplicate""#) {
+                            self.repeats.known.fetch_add(1, Ordering::Relaxed);
+                        }
                         return Ok(status);
                     }
                     if begun.elapsed() > PATIENCE {
@@ -56,6 +75,8 @@ impl Sender {
                 Err(error) if begun.elapsed() > PATIENCE => return Err(error.into()),
                 Err(_) => {}
             }
+            again = true;
+            self.repeats.sent.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(2));
         }
@@ -86,4 +107,8 @@ impl Sender {
             }
         }
     }
+}
+
+fn contains(body: &[u8], part: &[u8]) -> bool {
+    body.windows(part.len()).any(|window| window == part)
 }

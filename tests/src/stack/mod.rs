@@ -4,6 +4,7 @@
 //! true. `down` ends what the supervisor started, by process id and start time, even when the supervisor itself is gone.
 
 pub mod command;
+mod extra;
 mod install;
 mod processes;
 mod roles;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+pub use extra::{Extra, processes};
 pub use install::{Install, Ports};
 pub use roles::programs;
 pub use supervisor::supervise;
