@@ -67,8 +67,20 @@ pub(super) async fn busy(scene: &Scene, worker: Uuid) -> Result<()> {
     .await
 }
 
-/// What a process has in its hands now.
-pub(super) async fn of(scene: &Scene, worker: Uuid) -> Result<Claims> {
+/// What a process that is dead or stopped has left in its hands, once PostgreSQL has ended the statements it had sent:
+/// one of them may have been its commit.
+pub(super) async fn left_by(scene: &Scene, role: &str, worker: Uuid) -> Result<Claims> {
+    wait_for("its statements have ended", || async {
+        let ended: Result<bool, _> = sqlx::query_scalar(
+            "SELECT NOT EXISTS (SELECT FROM pg_stat_activity
+                                WHERE application_name = 'clicknback-' || $1 AND state = 'active')",
+        )
+        .bind(role)
+        .fetch_one(&scene.pool)
+        .await;
+        ended.unwrap_or(false).then_some(())
+    })
+    .await?;
     let jobs =
         sqlx::query_as("SELECT id, fence FROM jobs WHERE claimed_by = $1").bind(worker).fetch_all(&scene.pool).await?;
     Ok(Claims { worker, jobs })

@@ -26,7 +26,7 @@ pub(super) async fn kill_worker(scene: &Scene, role: &str) -> Result<Healed> {
         let since = scene.now();
         let (mut healed, at) = Healed::begun(scene, format!("kill -9 {role}"));
         gone(process).await?;
-        let claims = claims::of(scene, worker).await?;
+        let claims = claims::left_by(scene, role, worker).await?;
         healed.held = claims.jobs.len();
         scene.say(&format!("kill -9 {role} (process {}) with {} jobs in its hands", process.pid, healed.held));
         let ready = async { Ok::<_, anyhow::Error>(timed(at, scene.started_again(role, process).await)) };
@@ -55,7 +55,7 @@ pub(super) async fn stop_worker(scene: &Scene, role: &str, company: Company) -> 
         process.signal("STOP");
         let since = scene.now();
         let (healed, at) = Healed::begun(scene, format!("SIGSTOP {role}, 20 s"));
-        let claims = claims::of(scene, worker).await?;
+        let claims = claims::left_by(scene, role, worker).await?;
         tries += 1;
         if !claims.jobs.is_empty() || tries == TRIES * 10 {
             break (healed, at, since, claims);
