@@ -162,7 +162,7 @@ async fn an_amount_said_later_is_converted_at_the_rate_of_its_currency() -> Resu
         .execute(&world.pool)
         .await?;
     world.hear(yen("o2", None)).await?;
-    assert_eq!(look(&world, "o2").await?, "pending 0.00 pending 0.00");
+    assert_eq!(look(&world, "o2").await?, "pending 0 pending 0.00");
     world.hear(yen("o2", Some(10_000))).await?;
     assert_eq!(world.wallet(user).await?, [300, 0, 0, 0, 0], "5 percent of 60.00");
     sqlx::query("UPDATE offers SET basis = 'commission'").execute(&world.pool).await?;

@@ -1,5 +1,6 @@
 //! The write: calls that come together share a transaction, and each gets its own answer after the commit.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
@@ -88,7 +89,7 @@ impl Intake {
 fn reason(reading: &Reading) -> &str {
     match reading {
         Reading::Unmappable(why) | Reading::Ignored(why) => why,
-        Reading::Reports(_) => "its id was used before with other content",
+        Reading::Reports(_) => "its id was used before with other content, or it has no exchange rate: see its result",
     }
 }
 
@@ -101,7 +102,10 @@ async fn flush(
 ) -> Result<Vec<Answer>, FlushError> {
     let room = pusher.map_or_else(Room::open, Pusher::room);
     let mut tx = pool.begin().await.map_err(StoreError::from)?;
-    let (answers, pushes) = take_in(&mut tx, clock.now(), &room, incoming).await?;
+    let taken = AssertUnwindSafe(take_in(&mut tx, clock.now(), &room, incoming)).catch_unwind().await;
+    // Before the commit, so surely nothing of it stays: splitting finds the delivery that does it, for quarantine.
+    let panicked = |_| FlushError::Data(StoreError::Database(sqlx::Error::Protocol("taking it in panicked".into())));
+    let (answers, pushes) = taken.map_err(panicked)??;
     tx.commit().await.map_err(FlushError::commit)?;
     if let Some(pusher) = pusher {
         pusher.push(pushes).await;

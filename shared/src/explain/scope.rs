@@ -152,11 +152,16 @@ async fn by_text(conn: &mut Conn, text: &str) -> Result<Option<Scope>, StoreErro
 
 /// From orders to purchases and back, to the clicks before and the payouts after.
 async fn widen(conn: &mut Conn, scope: &mut Scope) -> Result<(), StoreError> {
+    // By two indexes, not by an `OR` over both, which would read the whole table.
     let found = sqlx::query!(
         "SELECT p.id, p.user_id, p.network, p.group_key, p.click_ref
          FROM purchases AS p
-         WHERE p.id = ANY ($1)
-            OR (p.network, p.group_key) IN (SELECT * FROM UNNEST($2::text[], $3::text[]))
+         WHERE p.id = ANY (ARRAY(
+             SELECT UNNEST($1::uuid[])
+             UNION
+             SELECT same.id
+             FROM UNNEST($2::text[], $3::text[]) AS said (network, group_key)
+             JOIN purchases AS same ON same.network = said.network AND same.group_key = said.group_key))
          ORDER BY p.created_at, p.id",
         &scope.purchases,
         &scope.networks,
