@@ -10,6 +10,7 @@ CREATE TABLE purchases (
     version             integer NOT NULL,                -- raised by every change of money or state
     word                text NOT NULL,                   -- what the network last said that counts (see reports.word)
     word_trusted        boolean NOT NULL,                -- whether that was a trusted report
+    trusted_heard       boolean NOT NULL,                -- a trusted report has spoken about its order
     sale_amount         numeric(19,4) NOT NULL,
     currency            text NOT NULL,                   -- as sent
     commission_amount   numeric(19,4),                   -- null: not said

@@ -86,6 +86,7 @@ impl Births {
             version: 0,
             word: Word::Tracked,
             word_trusted: report.trusted,
+            trusted_heard: report.trusted,
             sale: Decimal::ZERO,
             currency: currency.to_owned(),
             // Its amount is folded in; its currency is the one whose rate is frozen.

@@ -44,6 +44,8 @@ pub enum ToCall {
     LookUp {
         /// Our key at the bank.
         key: String,
+        /// What was sent, in euros: an answer about another amount proves nothing.
+        amount: Money,
     },
 }
 
@@ -181,7 +183,7 @@ impl Attempt<'_> {
             let pushes = write::transitions(self.conn, self.now, self.room, &[unknown]).await?;
             debug_assert!(pushes.0.is_empty(), "an unknown payout sends no mail");
         }
-        Ok(Begun::Call(ToCall::LookUp { key: store::key(payout.id) }))
+        Ok(Begun::Call(ToCall::LookUp { key: store::key(payout.id), amount: payout.amount }))
     }
 
     async fn cancel(&mut self, payout: &Payout, mut book: Book, reason: &str) -> Result<Begun, PayoutError> {

@@ -178,6 +178,8 @@ pub struct Purchase {
     pub word: Word,
     /// Whether a trusted report said so, amounts included.
     pub word_trusted: bool,
+    /// Whether a trusted report has spoken about its order: then the operator's rule for untrusted ones is over.
+    pub trusted_heard: bool,
     /// What the shopper paid, in `currency`.
     pub sale: Decimal,
     /// As sent.

@@ -38,6 +38,7 @@ pub fn fold(order: &mut Order, purchase: &mut Purchase, report: &Report, rules: 
         return Effect::Difference("a trusted report has spoken about this order");
     }
     order.trusted |= report.trusted;
+    purchase.trusted_heard |= report.trusted;
     let known = order.parts.get(&said.row_key);
     let declines = matches!(said.word, Word::Declined | Word::Reversed);
     if !declines && said.click_ref.is_some() && said.click_ref != purchase.click_ref {
@@ -262,7 +263,8 @@ pub fn verify(purchase: &Purchase, rules: &Network, now: Timestamp) -> Verdict {
             if purchase.word_trusted {
                 return if approved { Verdict::Confirm } else { parked };
             }
-            let Some(rule) = rules.confirm_rule else { return parked };
+            // The rule is for purchases that only untrusted reports know.
+            let Some(rule) = rules.confirm_rule.filter(|_| !purchase.trusted_heard) else { return parked };
             let within = match (rule.max_amount, sale_in_euros(purchase)) {
                 (None, _) => true,
                 (Some(max), Some(sale)) => sale.max(basis_in_euros(purchase)) <= max.decimal(),

@@ -25,7 +25,7 @@ pub async fn lock(conn: &mut Conn, ids: &[PurchaseId]) -> Result<Vec<Purchase>, 
     let rows = sqlx::query_as!(
         Row,
         r#"SELECT id AS "id: PurchaseId", network, group_key, user_id AS "user_id: UserId",
-                  merchant_id AS "merchant_id: MerchantId", click_ref, state, version, word, word_trusted,
+                  merchant_id AS "merchant_id: MerchantId", click_ref, state, version, word, word_trusted, trusted_heard,
                   sale_amount, currency, commission_amount, commission_currency, rate,
                   offer_id AS "offer_id: OfferId", term_kind, term_value, term_basis, term_cap AS "term_cap: Money",
                   cap_month, raw_award AS "raw_award: Money", cashback_state, cashback_amount AS "cashback_amount: Money",
@@ -52,6 +52,7 @@ struct Row {
     version: i32,
     word: String,
     word_trusted: bool,
+    trusted_heard: bool,
     sale_amount: Decimal,
     currency: String,
     commission_amount: Option<Decimal>,
@@ -115,6 +116,7 @@ impl TryFrom<Row> for Purchase {
             version: row.version,
             word,
             word_trusted: row.word_trusted,
+            trusted_heard: row.trusted_heard,
             sale: row.sale_amount,
             currency: row.currency,
             commission: row.commission_amount.zip(row.commission_currency),
@@ -149,13 +151,13 @@ pub async fn insert(conn: &mut Conn, now: Timestamp, purchases: &[&Purchase]) ->
                                 created_at, offer_id, term_kind, term_value, term_basis, term_cap, cap_month, rate,
                                 state, version, word, word_trusted, sale_amount, commission_amount,
                                 commission_currency, raw_award, cashback_state, cashback_amount, reason,
-                                network_paid_at, updated_at)
+                                network_paid_at, trusted_heard, updated_at)
          SELECT t.*, $1
          FROM UNNEST($2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::uuid[], $7::text[], $8::text[],
                      $9::timestamptz[], $10::timestamptz[], $11::uuid[], $12::text[], $13::numeric[], $14::text[],
                      $15::numeric[], $16::date[], $17::numeric[], $18::text[], $19::int[], $20::text[], $21::bool[],
                      $22::numeric[], $23::numeric[], $24::text[], $25::numeric[], $26::text[], $27::numeric[],
-                     $28::text[], $29::timestamptz[]) AS t",
+                     $28::text[], $29::timestamptz[], $30::bool[]) AS t",
         now,
         &column.ids,
         &purchases.iter().map(|p| p.network.clone()).collect::<Vec<_>>(),
@@ -188,6 +190,7 @@ pub async fn insert(conn: &mut Conn, now: Timestamp, purchases: &[&Purchase]) ->
         &column.cashbacks,
         &column.reasons as &[Option<String>],
         &column.network_paid as &[Option<Timestamp>],
+        &column.trusted_heard,
     )
     .execute(conn)
     .await?
@@ -206,7 +209,7 @@ pub async fn update(conn: &mut Conn, now: Timestamp, purchases: &[&Purchase]) ->
     let column = Columns::of(purchases);
     let updated = sqlx::query!(
         "UPDATE purchases
-         SET state = t.state, version = t.version, word = t.word, word_trusted = t.word_trusted,
+         SET state = t.state, version = t.version, word = t.word, word_trusted = t.word_trusted, trusted_heard = t.trusted_heard,
              sale_amount = t.sale_amount, commission_amount = t.commission_amount,
              commission_currency = t.commission_currency, raw_award = t.raw_award,
              cashback_state = t.cashback_state, cashback_amount = t.cashback_amount, reason = t.reason,
@@ -214,10 +217,10 @@ pub async fn update(conn: &mut Conn, now: Timestamp, purchases: &[&Purchase]) ->
              matures_at = t.matures_at, matured_at = t.matured_at, updated_at = $1
          FROM UNNEST($2::uuid[], $3::text[], $4::int[], $5::text[], $6::bool[], $7::numeric[], $8::numeric[],
                      $9::text[], $10::numeric[], $11::text[], $12::numeric[], $13::text[], $14::timestamptz[],
-                     $15::timestamptz[], $16::text[], $17::timestamptz[], $18::timestamptz[])
+                     $15::timestamptz[], $16::text[], $17::timestamptz[], $18::timestamptz[], $19::bool[])
               AS t(id, state, version, word, word_trusted, sale_amount, commission_amount, commission_currency,
                    raw_award, cashback_state, cashback_amount, reason, network_paid_at, confirmed_at, mature_on,
-                   matures_at, matured_at)
+                   matures_at, matured_at, trusted_heard)
          WHERE purchases.id = t.id AND purchases.version = t.version - 1",
         now,
         &column.ids,
@@ -238,6 +241,7 @@ pub async fn update(conn: &mut Conn, now: Timestamp, purchases: &[&Purchase]) ->
             as &[Option<String>],
         &purchases.iter().map(|p| p.matures_at).collect::<Vec<_>>() as &[Option<Timestamp>],
         &purchases.iter().map(|p| p.matured_at).collect::<Vec<_>>() as &[Option<Timestamp>],
+        &column.trusted_heard,
     )
     .execute(conn)
     .await?
@@ -252,6 +256,7 @@ struct Columns {
     versions: Vec<i32>,
     words: Vec<String>,
     words_trusted: Vec<bool>,
+    trusted_heard: Vec<bool>,
     sales: Vec<Decimal>,
     commissions: Vec<Option<Decimal>>,
     commission_currencies: Vec<Option<String>>,
@@ -271,6 +276,7 @@ impl Columns {
             versions: purchases.iter().map(|p| p.version).collect(),
             words: purchases.iter().map(|p| p.word.as_str().to_owned()).collect(),
             words_trusted: purchases.iter().map(|p| p.word_trusted).collect(),
+            trusted_heard: purchases.iter().map(|p| p.trusted_heard).collect(),
             sales: purchases.iter().map(|p| p.sale).collect(),
             commissions: purchases.iter().map(|p| commission(p).map(|(amount, _)| amount)).collect(),
             commission_currencies: purchases.iter().map(|p| commission(p).map(|(_, currency)| currency)).collect(),

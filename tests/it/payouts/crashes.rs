@@ -2,6 +2,7 @@
 
 use shared::ids::PayoutId;
 use shared::jobs::Kind;
+use shared::money::Money;
 use shared::payouts::{Begun, Settled, ToCall, key};
 use time::Duration;
 
@@ -99,7 +100,7 @@ async fn a_final_word_settles_once() {
     let (claimed, call) = begin(&town, payout).await;
     town.desk.call(&call).await;
     town.bank.finish().await.unwrap();
-    let word = town.desk.call(&ToCall::LookUp { key: key(payout) }).await;
+    let word = town.desk.call(&ToCall::LookUp { key: key(payout), amount: Money::from_cents(GRANTED) }).await;
     assert!(matches!(town.desk.settle(&claimed, &word).await.unwrap(), Settled::Ended(_)));
     assert!(matches!(town.desk.settle(&claimed, &word).await.unwrap(), Settled::Lost));
     assert_eq!(town.wallet(user).await, [0, 0, 0, GRANTED, 0]);

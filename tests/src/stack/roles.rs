@@ -181,7 +181,12 @@ fn words(words: &[&str]) -> Vec<String> {
 }
 
 /// What all our processes are told.
-fn common(profile: Profile, directory: &Path, install: &Install, redis: &Redis) -> Vec<(&'static str, String)> {
+pub(super) fn common(
+    profile: Profile,
+    directory: &Path,
+    install: &Install,
+    redis: &Redis,
+) -> Vec<(&'static str, String)> {
     let ports = install.ports;
     vec![
         ("REDIS_URL", format!("{}/0", redis.url())),

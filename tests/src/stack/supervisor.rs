@@ -271,9 +271,12 @@ impl Stack {
         let Install { ports, networks, admin_password, seed, .. } = &self.install;
         let at = |port: u16| format!("http://127.0.0.1:{port}");
         let world = Catalogue::new(*seed);
-        let click = world.clicks.iter().find(|click| {
-            click.network == "reference" && world.promise(click).is_some_and(|offer| offer.cap.is_none())
-        });
+        let click_of = |network: &str| {
+            let found = world.clicks.iter().find(|click| {
+                click.network == network && world.promise(click).is_some_and(|offer| offer.cap.is_none())
+            });
+            found.map(|click| click.click_ref.clone()).unwrap_or_default()
+        };
         let mut lines = vec![
             ("API_URL".to_owned(), at(ports.api)),
             ("INTAKE_URL".to_owned(), format!("{}/in", at(ports.api))),
@@ -290,9 +293,13 @@ impl Stack {
             ("NETWORK_REFERENCE_URL".to_owned(), format!("{}/in/reference", at(ports.api))),
             ("NETWORK_REFERENCE_SECRET".to_owned(), networks.reference.clone()),
             ("NETWORK_AWIN_URL".to_owned(), format!("{}/in/awin/{}", at(ports.api), networks.awin)),
-            ("CLICK_REF".to_owned(), click.map(|click| click.click_ref.clone()).unwrap_or_default()),
-            ("PROFILE".to_owned(), self.profile.as_str().to_owned()),
+            ("CLICK_REF".to_owned(), click_of("reference")),
+            ("NETWORK_AWIN_CLICK_REF".to_owned(), click_of("awin")),
         ];
+        // What the programs are told, so that `clicknback` sees the same system.
+        let told = roles::common(self.profile, &self.directory, &self.install, &self.redis);
+        let named: Vec<String> = lines.iter().map(|(name, _)| name.clone()).collect();
+        lines.extend(told.into_iter().map(|(n, v)| (n.to_owned(), v)).filter(|(name, _)| !named.contains(name)));
         lines.extend(
             alive.iter().map(|(name, identity)| (format!("PID_{}", name.to_uppercase()), identity.pid.to_string())),
         );

@@ -1,6 +1,7 @@
 //! The manual rail: a person pays. No job carries its payouts and no call is made; administrators act through
 //! `shared::payouts::process`.
 
+use shared::money::Money;
 use shared::payouts::{Call, Instruction, Movement, Reading, State, Terms, Word};
 
 use super::Rail;
@@ -25,7 +26,7 @@ impl Rail for Manual {
         nobody(Call::Send)
     }
 
-    async fn look_up(&self, _: &str) -> Word {
+    async fn look_up(&self, _: &str, _: Money) -> Word {
         nobody(Call::LookUp)
     }
 

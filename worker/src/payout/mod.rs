@@ -120,7 +120,7 @@ impl<R: Rail> Desk<R> {
 
     async fn ask(&self, call: &ToCall) -> Word {
         match call {
-            ToCall::LookUp { key } => self.rail.look_up(key).await,
+            ToCall::LookUp { key, amount } => self.rail.look_up(key, *amount).await,
             // A process that was stopped since begin must not send any more: another one may rely on the deadline.
             ToCall::Send { deadline_at, .. } if self.clock.now() + self.rail.about().call_timeout > *deadline_at => {
                 warn!("The deadline came before the call; nothing was sent");

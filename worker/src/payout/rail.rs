@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use shared::money::Money;
 use shared::payouts::{Instruction, Movement, Word};
 
 /// A way to a bank.
@@ -15,8 +16,8 @@ pub trait Rail: Send + Sync + 'static {
     /// Sends the bytes. Whatever is not proven is read as unknown.
     fn send(&self, key: &str, body: &[u8]) -> impl Future<Output = Word> + Send;
 
-    /// Asks what became of a key.
-    fn look_up(&self, key: &str) -> impl Future<Output = Word> + Send;
+    /// Asks what became of a key under which `amount` euros were sent.
+    fn look_up(&self, key: &str, amount: Money) -> impl Future<Output = Word> + Send;
 
     /// Reads the bank's statement after a line.
     ///

@@ -37,9 +37,9 @@ pub(super) fn of_send(key: &str, amount: Option<Money>, status: u16, body: &[u8]
 }
 
 /// What an answer to a look-up means.
-pub(super) fn of_look_up(key: &str, status: u16, body: &[u8]) -> Reading {
+pub(super) fn of_look_up(key: &str, amount: Money, status: u16, body: &[u8]) -> Reading {
     match (status, serde_json::from_slice::<Refusal>(body)) {
-        (200, _) => of_payment(key, None, body),
+        (200, _) => of_payment(key, Some(amount), body),
         // Any proxy can say 404: only the bank's own words count.
         (404, Ok(refusal)) if refusal.error == "not_found" => {
             Reading::NotFound { authoritative: refusal.authoritative }
@@ -116,7 +116,10 @@ mod tests {
 
     #[test]
     fn a_look_up_believes_only_the_banks_own_not_found() {
-        let look = |status, body: &str| of_look_up("k", status, body.as_bytes());
+        let amount = Money::from_cents(1_230);
+        let look = |status, body: &str| of_look_up("k", amount, status, body.as_bytes());
+        let other = of_look_up("k", Money::from_cents(1_231), 200, PAYMENT.as_bytes());
+        assert!(matches!(other, Reading::Unknown { .. }), "another amount settles nothing");
         assert_eq!(look(200, PAYMENT), Reading::Completed { reference: "B1".into() });
         let not_found = |authoritative| Reading::NotFound { authoritative };
         assert_eq!(look(404, r#"{"error":"not_found","authoritative":true}"#), not_found(true));

@@ -117,9 +117,9 @@ impl Rail for Sandbox {
         self.exchange(Call::Send, request, |status, bytes| reading::of_send(key, amount, status, bytes)).await
     }
 
-    async fn look_up(&self, key: &str) -> Word {
+    async fn look_up(&self, key: &str, amount: Money) -> Word {
         let request = self.http.get(format!("{}/payments/{key}", self.url));
-        self.exchange(Call::LookUp, request, |status, bytes| reading::of_look_up(key, status, bytes)).await
+        self.exchange(Call::LookUp, request, |status, bytes| reading::of_look_up(key, amount, status, bytes)).await
     }
 
     async fn movements(&self, after: i64) -> Result<Vec<Movement>> {

@@ -23,6 +23,7 @@ pub(crate) fn a_purchase() -> Purchase {
         version: 1,
         word: Word::Tracked,
         word_trusted: false,
+        trusted_heard: false,
         sale: Decimal::ZERO,
         currency: "EUR".into(),
         commission: None,
@@ -441,4 +442,15 @@ proptest! {
             prop_assert!(may_reduce || purchase == known);
         }
     }
+}
+
+#[test]
+fn once_a_trusted_report_has_spoken_the_operators_rule_confirms_nothing() {
+    let rule = ConfirmRule { after: Duration::ZERO, max_amount: None };
+    let rules = Network { confirm_rule: Some(rule), ..a_network() };
+    let mut elsewhere = says(Word::Tracked, dec!(10), true);
+    elsewhere.said.click_ref = Some("another shopper's".into());
+    let (purchase, effect) = after(State::Pending, &rules, &[says(Word::Tracked, dec!(10), false), elsewhere]);
+    assert!(matches!(effect, Effect::Difference(_)));
+    assert_eq!(verify(&purchase, &rules, NOON), Verdict::Later(NOON + PARKED));
 }
