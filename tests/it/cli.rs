@@ -24,9 +24,9 @@ async fn user(pool: &PgPool) -> Uuid {
 
 async fn purchase(pool: &PgPool, state: &str) -> Uuid {
     let (id, user) = (Uuid::now_v7(), user(pool).await);
-    let insert = "INSERT INTO purchases (id, network, group_key, user_id, merchant_id, state, version, word, word_trusted,
+    let insert = "INSERT INTO purchases (id, network, group_key, user_id, merchant_id, state, version, word, word_trusted, trusted_heard,
             sale_amount, currency, raw_award, cashback_state, cashback_amount, occurred_at, created_at, updated_at)
-        VALUES ($1, 'reference', $1::text, $2, $1, $3, 1, 'tracked', true, 100, 'EUR', 5, 'pending', 5, now(), now(), now())";
+        VALUES ($1, 'reference', $1::text, $2, $1, $3, 1, 'tracked', true, true, 100, 'EUR', 5, 'pending', 5, now(), now(), now())";
     sqlx::query(insert).bind(id).bind(user).bind(state).execute(pool).await.unwrap();
     id
 }
@@ -257,9 +257,9 @@ async fn one_story_is_found_by_every_id_of_it() {
         "INSERT INTO reports (id, delivery_id, network, group_key, row_key, word, sale_amount, sale_currency, trusted, received_at)
              VALUES ($4, $5, 'awin', 'ORDER-1', '1', 'tracked', 100, 'EUR', false, now() - interval '1 day')",
         "INSERT INTO orders (network, group_key, purchase_id) VALUES ('awin', 'ORDER-1', $3)",
-        "INSERT INTO purchases (id, network, group_key, user_id, merchant_id, click_ref, state, version, word, word_trusted, sale_amount,
+        "INSERT INTO purchases (id, network, group_key, user_id, merchant_id, click_ref, state, version, word, word_trusted, trusted_heard, sale_amount,
              currency, raw_award, cashback_state, cashback_amount, occurred_at, created_at, updated_at, confirmed_at, matures_at, matured_at)
-             VALUES ($3, 'awin', 'ORDER-1', $1, $2, 'click-1', 'confirmed', 3, 'approved', true, 100, 'EUR', 5, 'available', 5,
+             VALUES ($3, 'awin', 'ORDER-1', $1, $2, 'click-1', 'confirmed', 3, 'approved', true, true, 100, 'EUR', 5, 'available', 5,
                  now(), now() - interval '1 day', now(), now() - interval '3 hours', now() - interval '2 hours', now() - interval '2 hours')",
         "INSERT INTO transfers (id, user_id, debit_account, credit_account, amount, code, subject_id, version, purchase_id, created_at)
              VALUES ($3, $1, 'rewards', 'pending', 5, 'track', $3, 1, $3, now() - interval '1 day')",

@@ -51,9 +51,9 @@ impl Scene {
         let (user, merchant, purchase) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
         let insert = "WITH u AS (INSERT INTO users (id, email, created_at) VALUES ($1, 'ann@example.com', now())),
                   m AS (INSERT INTO merchants (id, name, created_at) VALUES ($2, 'Shoply', now()))
-             INSERT INTO purchases (id, network, group_key, user_id, merchant_id, state, version, word, word_trusted,
+             INSERT INTO purchases (id, network, group_key, user_id, merchant_id, state, version, word, word_trusted, trusted_heard,
                  sale_amount, currency, raw_award, cashback_state, cashback_amount, occurred_at, created_at, updated_at)
-             VALUES ($3, 'reference', 'O-1', $1, $2, 'pending', 1, 'tracked', true, 100, 'EUR', 5, 'pending', 5, now(), now(), now())";
+             VALUES ($3, 'reference', 'O-1', $1, $2, 'pending', 1, 'tracked', true, true, 100, 'EUR', 5, 'pending', 5, now(), now(), now())";
         sqlx::query(insert).bind(user).bind(merchant).bind(purchase).execute(&pool).await.unwrap();
         let stage = Notify::new(mailer, site);
         Self { pool, sink, stage, clock, worker: WorkerId::new(), user, purchase }
