@@ -171,6 +171,9 @@ async fn jobs_are_listed_by_state_and_queues_paused_once() {
         assert_eq!(jobs::run(&pool, now, pause).await.unwrap().json["changed"], changed);
         assert_eq!(count(&pool, "SELECT count(*) FROM audit_log WHERE action = 'QUEUE_PAUSED'").await, audited);
     }
+    let all = Command::List { queue: None, state: None, limit: 10 };
+    let listed = jobs::run(&pool, now, all).await.unwrap();
+    assert_eq!(listed.json["paused"][0], "payout", "a paused queue does not go unnoticed");
     let resume = Command::Resume { queue: Queue::Payout, reason: reason() };
     assert!(jobs::run(&pool, now, resume).await.unwrap().well);
     assert_eq!(count(&pool, "SELECT count(*) FROM queues WHERE paused").await, 0);

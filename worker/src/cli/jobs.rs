@@ -4,8 +4,8 @@ use clap::{ArgGroup, Subcommand};
 use serde_json::json;
 use shared::clock::Timestamp;
 use shared::ids::JobId;
-use shared::jobs::Queue;
 use shared::jobs::operator::{self, Cancelled, Filter, RETRY_SLICE, Retried, State};
+use shared::jobs::{Queue, queues};
 use sqlx::PgPool;
 
 use super::{Answer, moment, table};
@@ -90,7 +90,10 @@ pub async fn run(pool: &PgPool, now: Timestamp, command: Command) -> anyhow::Res
 }
 
 async fn list(pool: &PgPool, now: Timestamp, filter: &Filter, limit: i64) -> anyhow::Result<Answer> {
-    let jobs = operator::list(&mut *pool.acquire().await?, now, filter, limit).await?;
+    let mut conn = pool.acquire().await?;
+    let jobs = operator::list(&mut conn, now, filter, limit).await?;
+    let paused: Vec<&str> =
+        queues::settings(&mut conn).await?.iter().filter(|q| q.paused).map(|q| q.queue.as_str()).collect();
     let rows: Vec<[String; 6]> = jobs
         .iter()
         .map(|job| {
@@ -113,8 +116,11 @@ async fn list(pool: &PgPool, now: Timestamp, filter: &Filter, limit: i64) -> any
             })
         })
         .collect();
-    let heading = ["JOB", "KIND", "STATE", "AT", "FAILURES", "ERROR"];
-    Ok(Answer::good(table(heading, &rows), json!({ "jobs": json })))
+    let mut text = table(["JOB", "KIND", "STATE", "AT", "FAILURES", "ERROR"], &rows);
+    for queue in &paused {
+        text.push_str(&format!("The queue {queue} is paused.\n"));
+    }
+    Ok(Answer::good(text, json!({ "jobs": json, "paused": paused })))
 }
 
 async fn retry(pool: &PgPool, now: Timestamp, which: Retried, reason: &str) -> anyhow::Result<Answer> {
