@@ -62,6 +62,8 @@ macro_rules! rows {
 pub async fn whole(pool: &PgPool) -> Result<Vec<Violation>, StoreError> {
     let mut tx = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     sqlx::query!("SET LOCAL statement_timeout = 0").execute(&mut *tx).await?;
+    // It reads whole tables on purpose.
+    sqlx::query!("SET LOCAL enable_seqscan = on").execute(&mut *tx).await?;
     let found = run(&mut tx).await?;
     tx.rollback().await?;
     Ok(found)
