@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::Path;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
@@ -15,6 +16,8 @@ use zeroize::Zeroizing;
 /// The data keys of this installation.
 pub struct DataKeys {
     keys: Vec<(String, RandomizedNonceKey)>,
+    /// The same keys as bytes, for [`DataKeys::derive`].
+    bytes: Vec<Zeroizing<Vec<u8>>>,
 }
 
 /// What can go wrong with a key or a sealed value.
@@ -61,14 +64,26 @@ impl DataKeys {
     /// # Errors
     /// [`SealError`] when a line is no key, or there is none.
     pub fn parse(text: &str) -> Result<Self, SealError> {
-        let mut keys = Vec::new();
+        let (mut keys, mut raw) = (Vec::new(), Vec::new());
         for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let bad = || SealError::BadKey { line: index + 1 };
             let (id, encoded) = line.trim().split_once(':').ok_or_else(bad)?;
             let bytes = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| bad())?);
             keys.push((id.to_owned(), RandomizedNonceKey::new(&AES_256_GCM, &bytes).map_err(|_| bad())?));
+            raw.push(bytes);
         }
-        if keys.is_empty() { Err(SealError::NoKey) } else { Ok(Self { keys }) }
+        if keys.is_empty() { Err(SealError::NoKey) } else { Ok(Self { keys, bytes: raw }) }
+    }
+
+    /// Keys for another purpose, one from each data key, the current first: HMAC-SHA256 over `label` (NIST SP 800-108).
+    /// What is made with the first is to be accepted with any, so that rotating a data key invalidates nothing.
+    #[must_use]
+    pub fn derive(&self, label: &str) -> Vec<Zeroizing<Vec<u8>>> {
+        let derived = |bytes: &Zeroizing<Vec<u8>>| {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, bytes);
+            Zeroizing::new(hmac::sign(&key, label.as_bytes()).as_ref().to_vec())
+        };
+        self.bytes.iter().map(derived).collect()
     }
 
     /// A line for a new key file, with a fresh random key.
@@ -125,6 +140,13 @@ mod tests {
         assert_eq!(&**keys.open(&id, b"row 1", &sealed).unwrap(), b"DE00");
         assert!(matches!(keys.open(&id, b"row 2", &sealed), Err(SealError::Forged)));
         assert!(matches!(keys.open("k0", b"row 1", &sealed), Err(SealError::UnknownKey(_))));
+    }
+
+    #[test]
+    fn each_purpose_has_its_own_key() {
+        let keys = DataKeys::parse(&DataKeys::generate_line()).unwrap();
+        assert_ne!(keys.derive("access-token"), keys.derive("mail-link"));
+        assert_eq!(keys.derive("access-token"), keys.derive("access-token"));
     }
 
     #[test]
