@@ -72,6 +72,8 @@ pub enum Code {
     Bounce,
     /// What a returned payout cost us.
     ReturnFee,
+    /// A balance that an imported database brings.
+    Open,
 }
 
 impl Code {
@@ -91,6 +93,7 @@ impl Code {
             Self::Release => "release",
             Self::Bounce => "bounce",
             Self::ReturnFee => "return_fee",
+            Self::Open => "open",
         }
     }
 }
