@@ -269,7 +269,7 @@ pub(super) fn open(shopper: &mut Shopper, book: &mut Book) -> Result<(), crate::
     for (account, amount) in [
         (Account::Pending, shopper.reckoning.rest_pending),
         (Account::Available, shopper.reckoning.rest_available),
-        (Account::Paid, shopper.reckoning.rest_paid),
+        (Account::Paid, shopper.reckoning.rest_paid + shopper.reckoning.overpaid),
     ] {
         let subject = derive(Of::Rest, &format!("{user} {}", account.as_str()));
         book.open(Cause { user, subject, version: 1, purchase: None, payout: None }, account, amount)?;

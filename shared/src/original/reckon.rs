@@ -45,7 +45,7 @@ pub struct Reckoning {
     pub restored_pending: Money,
     /// Missing in available with no other explanation: given back.
     pub restored_available: Money,
-    /// Paid out beyond what the shopper had: cannot be taken back.
+    /// Paid out beyond what the shopper had: history too, and it cannot be taken back.
     pub overpaid: Money,
 }
 
@@ -69,10 +69,11 @@ pub fn reckon(wallet: Balances, promised: Promised) -> Reckoning {
     outcome.restored_pending = (Money::ZERO - pending).max(Money::ZERO);
     outcome.rest_pending = pending.max(Money::ZERO);
     let beyond = earned.max(Money::ZERO);
-    outcome.paid_of_earned = paid.min(promised.earned);
-    outcome.rest_paid = paid - outcome.paid_of_earned;
-    outcome.rest_available = (beyond - outcome.rest_paid).max(Money::ZERO);
-    outcome.overpaid = (paid - promised.earned - beyond).max(Money::ZERO);
+    // What nobody can explain was paid first: that leaves the most purchases whole.
+    outcome.rest_paid = paid.min(beyond);
+    outcome.rest_available = beyond - outcome.rest_paid;
+    outcome.paid_of_earned = (paid - outcome.rest_paid).min(promised.earned);
+    outcome.overpaid = paid - outcome.rest_paid - outcome.paid_of_earned;
     outcome.restored_available = (Money::ZERO - earned).max(Money::ZERO);
     outcome
 }
@@ -114,7 +115,7 @@ mod tests {
     #[test]
     fn what_only_the_wallet_knows_is_kept() {
         let kept = outcome([0, 1500, 5000], [0, 1500]);
-        assert_eq!((kept.paid_of_earned, kept.rest_paid, kept.rest_available), (euros(1500), euros(3500), euros(1500)));
+        assert_eq!((kept.paid_of_earned, kept.rest_paid, kept.rest_available), (euros(0), euros(5000), euros(0)));
         assert_eq!(outcome([200, 0, 0], [0, 0]).rest_pending, euros(200));
     }
 
@@ -135,10 +136,10 @@ mod tests {
                 found.misplaced, found.restored_pending, found.restored_available, found.overpaid];
             prop_assert!(parts.iter().all(|part| !part.is_negative()));
             // What was paid stays paid.
-            prop_assert_eq!(found.paid_of_earned + found.rest_paid, euros(paid));
+            prop_assert_eq!(found.paid_of_earned + found.rest_paid + found.overpaid, euros(paid));
             // Nobody gets more than the larger of both: the wallet as shown, or the rows.
             let after = euros(promised[0]) + found.rest_pending + euros(promised[1]) - found.paid_of_earned
-                + found.rest_available + found.rest_paid;
+                + found.rest_available + euros(paid);
             let shown = euros(wallet[0].max(0) + wallet[1].max(0) + paid);
             prop_assert!(after <= shown + euros(promised[0] + promised[1]));
             // Before and after differ by exactly what is named.

@@ -1,6 +1,7 @@
 //! A site for tests of the contract: the real router on a port, the accounts and shops of profile contract, a clock
 //! moved by hand, and workers run by hand.
 
+pub mod profile;
 pub mod seed;
 
 use std::sync::Arc;

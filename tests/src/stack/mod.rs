@@ -28,6 +28,9 @@ pub enum Profile {
     Demo,
     /// No failures played, for measuring.
     Bench,
+    /// The accounts and shops of the contract (§11), holds of zero, purchases of network self confirmed by themselves,
+    /// payouts paid by a person.
+    Contract,
 }
 
 impl Profile {
@@ -37,6 +40,7 @@ impl Profile {
         match self {
             Self::Demo => "demo",
             Self::Bench => "bench",
+            Self::Contract => "contract",
         }
     }
 
