@@ -58,7 +58,8 @@ pub(super) fn merchants(rows: Vec<source::Merchant>, report: &mut Report) -> Vec
     rows.into_iter()
         .map(|row| {
             let id = id(Of::Merchant, "merchants", &row.id, report);
-            let percentage = number(&row.percentage).filter(|percent| (Decimal::ZERO..Decimal::ONE_THOUSAND).contains(percent));
+            let percentage =
+                number(&row.percentage).filter(|percent| (Decimal::ZERO..Decimal::ONE_THOUSAND).contains(percent));
             if percentage.is_none() {
                 let detail = format!("default percentage {} is none; it becomes 0", row.percentage);
                 report.find("value_rounded", "merchants", &row.id, None, detail);
@@ -125,7 +126,12 @@ pub(super) fn offers(
     offers.into_iter().map(|(_, offer)| offer).collect()
 }
 
-fn offer(row: source::Offer, merchants: &HashSet<Uuid>, now: Timestamp, report: &mut Report) -> Result<NewOffer, String> {
+fn offer(
+    row: source::Offer,
+    merchants: &HashSet<Uuid>,
+    now: Timestamp,
+    report: &mut Report,
+) -> Result<NewOffer, String> {
     let merchant = translate(Of::Merchant, &row.merchant_id).0;
     if !merchants.contains(&merchant) {
         return Err(format!("its merchant {} does not exist", row.merchant_id));
@@ -145,9 +151,17 @@ fn offer(row: source::Offer, merchants: &HashSet<Uuid>, now: Timestamp, report: 
         return Err(format!("it promises {} {text}", kind.as_str()));
     }
     let cap = row.monthly_cap.as_deref().and_then(|cap| match number(cap).filter(|cap| *cap > Decimal::ZERO) {
-        Some(limit) => Money::try_from(rounded(limit, 2, "offers", &row.id, report)).ok().filter(|cap| cap.is_positive()),
+        Some(limit) => {
+            Money::try_from(rounded(limit, 2, "offers", &row.id, report)).ok().filter(|cap| cap.is_positive())
+        }
         None => {
-            report.find("cap_dropped", "offers", &row.id, None, format!("monthly cap {cap} is none; it has no cap here"));
+            report.find(
+                "cap_dropped",
+                "offers",
+                &row.id,
+                None,
+                format!("monthly cap {cap} is none; it has no cap here"),
+            );
             None
         }
     });

@@ -190,7 +190,8 @@ async fn slice(
     for (user, id) in users.into_iter().zip(ids) {
         let bought = purchases.remove(&user.id).unwrap_or_default();
         let wallet = wallets.remove(&user.id);
-        let rows = bought.iter().filter_map(|row| cashbacks.get(&row.id)).filter(|rows| !rows.is_empty()).count() as u64;
+        let rows =
+            bought.iter().filter_map(|row| cashbacks.get(&row.id)).filter(|rows| !rows.is_empty()).count() as u64;
         if done.contains(&id) {
             report.table("users").already_here += 1;
             report.table("wallets").already_here += u64::from(wallet.is_some());
@@ -248,8 +249,7 @@ async fn write(
     };
     for shopper in new.iter() {
         let wallet = book.wallet(shopper.id);
-        report.money_after +=
-            Balances { pending: wallet.pending, available: wallet.available, paid: wallet.paid };
+        report.money_after += Balances { pending: wallet.pending, available: wallet.available, paid: wallet.paid };
     }
     Ok(())
 }

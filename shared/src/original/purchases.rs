@@ -210,11 +210,7 @@ fn id_of_merchant(text: &str) -> Uuid {
 }
 
 /// The cashback row of a purchase; the first one, should a database without the rule have several.
-fn cashback<'a>(
-    row: &source::Purchase,
-    context: &'a Context<'_>,
-    report: &mut Report,
-) -> Option<&'a source::Cashback> {
+fn cashback<'a>(row: &source::Purchase, context: &'a Context<'_>, report: &mut Report) -> Option<&'a source::Cashback> {
     let rows = context.cashbacks.get(&row.id)?;
     for extra in rows.iter().skip(1) {
         report.table("cashback_transactions").left_out += 1;

@@ -81,9 +81,7 @@ impl Report {
     /// For a program. Amounts are texts with two decimals.
     #[must_use]
     pub fn json(&self) -> Value {
-        let balances = |of: &Balances| {
-            json!({ "pending": of.pending.to_string(), "available": of.available.to_string(), "paid": of.paid.to_string() })
-        };
+        let balances = |of: &Balances| json!({ "pending": of.pending.to_string(), "available": of.available.to_string(), "paid": of.paid.to_string() });
         let tables: serde_json::Map<String, Value> = self
             .tables
             .iter()

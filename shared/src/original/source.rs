@@ -104,7 +104,16 @@ const COLUMNS: [(&str, &[&str]); 7] = [
     ("merchants", &["id", "name", "default_cashback_percentage", "active"]),
     (
         "offers",
-        &["id", "merchant_id", "percentage", "fixed_amount", "start_date", "end_date", "monthly_cap_per_user", "active"],
+        &[
+            "id",
+            "merchant_id",
+            "percentage",
+            "fixed_amount",
+            "start_date",
+            "end_date",
+            "monthly_cap_per_user",
+            "active",
+        ],
     ),
     (
         "purchases",
@@ -243,7 +252,10 @@ impl Source {
     }
 
     /// When purchases were confirmed, as far as the original's audit log knows: manual confirmations left no trace.
-    pub(super) async fn confirmations(&mut self, purchases: &[String]) -> Result<HashMap<String, Timestamp>, ImportError> {
+    pub(super) async fn confirmations(
+        &mut self,
+        purchases: &[String],
+    ) -> Result<HashMap<String, Timestamp>, ImportError> {
         let kept: bool = sqlx::query_scalar("SELECT to_regclass('audit_logs') IS NOT NULL")
             .fetch_one(&mut self.0)
             .await
@@ -296,20 +308,14 @@ impl Source {
 
 /// What tells one database of one server from all others, whatever the URL says.
 pub(super) async fn identity(conn: &mut PgConnection) -> Result<(i64, Timestamp), sqlx::Error> {
-    sqlx::query_as(
-        "SELECT oid::bigint, pg_postmaster_start_time() FROM pg_database WHERE datname = current_database()",
-    )
-    .fetch_one(conn)
-    .await
+    sqlx::query_as("SELECT oid::bigint, pg_postmaster_start_time() FROM pg_database WHERE datname = current_database()")
+        .fetch_one(conn)
+        .await
 }
 
 /// An amount of the original.
 pub(super) fn money(table: &'static str, id: &str, text: &str) -> Result<Money, ImportError> {
-    text.parse().map_err(|_| ImportError::Unreadable {
-        table,
-        id: id.to_owned(),
-        what: format!("{text} is no amount"),
-    })
+    text.parse().map_err(|_| ImportError::Unreadable { table, id: id.to_owned(), what: format!("{text} is no amount") })
 }
 
 /// A float of the original by its shortest text, exactly. None: NaN, infinite, or out of all bounds.

@@ -77,10 +77,7 @@ async fn an_original_database_is_moved_and_what_did_not_add_up_is_named() -> Res
     assert_eq!(found(report, "doubled_credit"), [(ben, Some("45.00")), (six, Some("2.00"))]);
     assert_eq!(found(report, "restored_available"), [(cem, Some("3.00"))]);
     assert_eq!(found(report, "unexplained_paid"), [(ann, Some("50.00"))]);
-    assert_eq!(
-        found(report, "negative_balance"),
-        [(ben, Some("-45.00")), (cem, Some("-3.00")), (six, Some("-2.00"))]
-    );
+    assert_eq!(found(report, "negative_balance"), [(ben, Some("-45.00")), (cem, Some("-3.00")), (six, Some("-2.00"))]);
     assert_eq!(found(report, "states_disagree"), [("purchase-seven", Some("2.00"))]);
     assert_eq!(found(report, "amounts_disagree"), [("40000000-0000-4000-8000-000000000002", Some("11.00"))]);
     assert_eq!(found(report, "purchase_left_out"), [("40000000-0000-4000-8000-000000000009", Some("9.99"))]);
@@ -94,7 +91,10 @@ async fn an_original_database_is_moved_and_what_did_not_add_up_is_named() -> Res
     assert_eq!(found(report, "offer_left_out"), [("offer-four", None)]);
     assert_eq!(found(report, "cap_dropped"), [("30000000-0000-4000-8000-000000000003", None)]);
     assert_eq!(found(report, "flag_left_out"), [("ff000000-0000-0000-0000-000000000003", None)]);
-    assert_eq!(report["tables"]["purchases"], serde_json::json!({ "found": 9, "imported": 8, "already_here": 0, "left_out": 1 }));
+    assert_eq!(
+        report["tables"]["purchases"],
+        serde_json::json!({ "found": 9, "imported": 8, "already_here": 0, "left_out": 1 })
+    );
     assert_eq!(report["tables"]["users"]["imported"], 6);
     assert_eq!(report["books_agree"], true);
     Ok(())
@@ -168,7 +168,10 @@ async fn a_second_run_imports_nothing_twice_and_says_so() -> Result<()> {
     .await?;
     let report = run(&site.pool, site.now(), &arguments(&from, false)).await?.json;
     assert_eq!(rows(site.pool.clone()).await?, before);
-    assert_eq!(report["tables"]["users"], serde_json::json!({ "found": 6, "imported": 0, "already_here": 6, "left_out": 0 }));
+    assert_eq!(
+        report["tables"]["users"],
+        serde_json::json!({ "found": 6, "imported": 0, "already_here": 6, "left_out": 0 })
+    );
     assert_eq!(report["tables"]["merchants"]["already_here"], 3);
     assert_eq!(report["tables"]["purchases"]["already_here"], 8);
     assert!(found(&report, "purchase_left_out").contains(&("40000000-0000-4000-8000-000000000010", Some("10.00"))));

@@ -78,10 +78,8 @@ const fn shop_id(index: u128) -> Uuid {
 /// # Errors
 /// When the database refuses.
 pub async fn fill(pool: &PgPool, now: Timestamp) -> Result<()> {
-    let filled: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM users WHERE id = $1)")
-        .bind(ALICE)
-        .fetch_one(pool)
-        .await?;
+    let filled: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT FROM users WHERE id = $1)").bind(ALICE).fetch_one(pool).await?;
     if filled {
         return Ok(());
     }

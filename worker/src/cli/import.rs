@@ -48,7 +48,11 @@ pub async fn run(pool: &PgPool, now: Timestamp, arguments: &Arguments) -> anyhow
         return Ok(Answer::good(text, json));
     }
     let violations = audit::whole(pool).await?;
-    text.push_str(if violations.is_empty() { "All books agree.\n" } else { "The books do not agree: see clicknback audit.\n" });
+    text.push_str(if violations.is_empty() {
+        "All books agree.\n"
+    } else {
+        "The books do not agree: see clicknback audit.\n"
+    });
     if let Some(fields) = json.as_object_mut() {
         fields.insert("books_agree".to_owned(), violations.is_empty().into());
     }
@@ -60,8 +64,13 @@ fn words(report: &Report) -> String {
         .tables
         .iter()
         .map(|(name, of)| {
-            [(*name).to_owned(), of.found.to_string(), of.imported.to_string(), of.already_here.to_string(),
-             of.left_out.to_string()]
+            [
+                (*name).to_owned(),
+                of.found.to_string(),
+                of.imported.to_string(),
+                of.already_here.to_string(),
+                of.left_out.to_string(),
+            ]
         })
         .collect();
     let balances = |name: &str, of: &Balances| {
