@@ -97,7 +97,7 @@ pub fn is_outdated(stored: &str) -> bool {
 ///
 /// # Errors
 /// [`PasswordError`] when the hash function fails.
-pub async fn verify_nobodys(password: Zeroizing<String>) -> Result<(), PasswordError> {
+pub(super) async fn verify_nobodys(password: Zeroizing<String>) -> Result<(), PasswordError> {
     away(move || {
         let stored = NOBODYS.as_ref().map_err(|error| PasswordError::Hash(error.clone()))?;
         let hash = PasswordHash::new(stored).map_err(|error| PasswordError::Hash(error.to_string()))?;
