@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use shared::db::Conn;
+use shared::idempotency::{self, Earlier, Scope};
 use shared::ids::UserId;
 use shared::jobs::Pushes;
 
@@ -79,29 +80,19 @@ pub async fn once(
     fingerprint: &[u8],
     work: impl for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<Done, Problem>> + Send,
 ) -> Result<Response, Problem> {
-    let digest: [u8; 32] = Sha256::digest(fingerprint).into();
+    let fingerprint = Sha256::digest(fingerprint).to_vec();
     let mut tx = state.pool.begin().await?;
-    if let Some(key) = &key.0
-        && let Some(earlier) = earlier(&mut tx, user, route, key, &digest).await?
+    let scope = key.0.as_deref().map(|key| Scope { user, route, key });
+    if let Some(scope) = scope
+        && let Some(earlier) = earlier(&mut tx, scope, &fingerprint).await?
     {
         return Ok(earlier);
     }
     let done = work(&mut tx).await?;
-    if let Some(key) = &key.0 {
+    if let Some(scope) = scope {
         let status = i16::try_from(done.status.as_u16()).unwrap_or(200);
-        sqlx::query!(
-            "INSERT INTO idempotency_keys (user_id, route, key, fingerprint, status, body, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
-            user.0,
-            route,
-            key,
-            &digest,
-            status,
-            done.body,
-            state.clock.now(),
-        )
-        .execute(&mut *tx)
-        .await?;
+        let answer = Earlier { fingerprint, status, body: done.body.clone() };
+        idempotency::keep(&mut tx, state.clock.now(), scope, &answer).await?;
     }
     tx.commit().await?;
     state.push(done.pushes).await;
@@ -109,36 +100,18 @@ pub async fn once(
 }
 
 /// The answer of an earlier call with this key, if there was one. Otherwise this transaction holds the key.
-async fn earlier(
-    conn: &mut Conn,
-    user: UserId,
-    route: &str,
-    key: &str,
-    digest: &[u8],
-) -> Result<Option<Response>, Problem> {
-    let lock = Sha256::digest(format!("{user}\n{route}\n{key}"));
-    let lock = i64::from_be_bytes(*lock.first_chunk().unwrap_or(&[0; 8]));
-    let free =
-        sqlx::query_scalar!(r#"SELECT pg_try_advisory_xact_lock($1) AS "free!""#, lock).fetch_one(&mut *conn).await?;
-    if !free {
+async fn earlier(conn: &mut Conn, scope: Scope<'_>, fingerprint: &[u8]) -> Result<Option<Response>, Problem> {
+    if !idempotency::hold(conn, scope).await? {
         let message = "A call with this key is under way.";
         return Err(Problem::new(StatusCode::CONFLICT, "IDEMPOTENCY_IN_PROGRESS", message));
     }
-    let row = sqlx::query!(
-        "SELECT fingerprint, status, body FROM idempotency_keys WHERE user_id = $1 AND route = $2 AND key = $3",
-        user.0,
-        route,
-        key,
-    )
-    .fetch_optional(conn)
-    .await?;
-    let Some(row) = row else { return Ok(None) };
-    if row.fingerprint != digest {
+    let Some(earlier) = idempotency::earlier(conn, scope).await? else { return Ok(None) };
+    if earlier.fingerprint != fingerprint {
         let message = "This key was used for another request.";
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED", message));
     }
-    let status = u16::try_from(row.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
-    let mut response = (status.unwrap_or(StatusCode::OK), Json(row.body)).into_response();
+    let status = u16::try_from(earlier.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
+    let mut response = (status.unwrap_or(StatusCode::OK), Json(earlier.body)).into_response();
     response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     Ok(Some(response))
 }
