@@ -5,7 +5,10 @@ mod email;
 mod password;
 pub mod store;
 
-pub use bank::{BankAccount, BankError, open_bank_account, set_bank_account};
+pub use bank::{
+    BankAccount, BankError, bank_account, is_holder, is_iban, open_bank_account, remove_bank_account, set_bank_account,
+    store_bank_account,
+};
 pub use email::{BadEmail, Email};
 pub use password::{PasswordError, WeakPassword, check_password, hash_password, verify_password};
 
