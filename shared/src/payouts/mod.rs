@@ -54,6 +54,13 @@ pub struct Policy {
     pub limits: Limits,
 }
 
+impl Default for Policy {
+    /// A person pays, from 10.00 on.
+    fn default() -> Self {
+        Self { rail: MANUAL.to_owned(), minimum: Money::from_cents(1_000) }
+    }
+}
+
 impl Policy {
     /// Payouts on `rail` from 10.00 on, without further limits.
     #[must_use]
