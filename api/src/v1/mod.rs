@@ -1,5 +1,8 @@
 //! The contract: everything under `/api/v1` (docs/API.md). One file an area; each says its own routes.
 
+mod bank_account;
+mod payouts;
+mod payouts_admin;
 #[expect(dead_code, reason = "the areas follow")]
 pub(crate) mod shapes;
 
@@ -10,7 +13,7 @@ use crate::state::AppState;
 
 /// All routes of the contract, without their prefix.
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().merge(bank_account::routes()).merge(payouts::routes()).merge(payouts_admin::routes())
 }
 
 #[expect(dead_code, reason = "the areas follow")]

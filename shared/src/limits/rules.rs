@@ -72,14 +72,7 @@ impl Rules {
     #[must_use]
     pub fn generous() -> Self {
         let rate = Some(Rate::of(100_000, MINUTE));
-        Self {
-            login: rate,
-            login_address: rate,
-            registration: rate,
-            purchases: rate,
-            payouts: rate,
-            reset: rate,
-        }
+        Self { login: rate, login_address: rate, registration: rate, purchases: rate, payouts: rate, reset: rate }
     }
 
     /// Reads `RATE_LOGIN`, `RATE_LOGIN_ADDRESS`, `RATE_REGISTRATION`, `RATE_PURCHASES`, `RATE_PAYOUTS` and

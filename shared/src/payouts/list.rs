@@ -41,12 +41,7 @@ pub struct Filter {
 ///
 /// # Errors
 /// [`StoreError`] when the database refuses or a row cannot be read.
-pub async fn list(
-    conn: &mut Conn,
-    filter: &Filter,
-    offset: i64,
-    limit: i64,
-) -> Result<(Vec<Listed>, i64), StoreError> {
+pub async fn list(conn: &mut Conn, filter: &Filter, offset: i64, limit: i64) -> Result<(Vec<Listed>, i64), StoreError> {
     let rows = match filter.user {
         Some(user) => of_user(conn, user, filter, offset, limit).await?,
         None => of_all(conn, filter, offset, limit).await?,

@@ -57,7 +57,7 @@ pub struct Policy {
 impl Default for Policy {
     /// A person pays, from 10.00 on.
     fn default() -> Self {
-        Self { rail: MANUAL.to_owned(), minimum: Money::from_cents(1_000) }
+        Self::on(MANUAL)
     }
 }
 

@@ -80,6 +80,12 @@ impl State {
         }
     }
 
+    /// Whether nobody's word changes it any more, except the bank's that it came back.
+    #[must_use]
+    pub fn has_ended(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Returned | Self::Cancelled)
+    }
+
     /// Whether nothing of it has been sent, so that it may still be cancelled.
     #[must_use]
     pub fn is_unbegun(self) -> bool {

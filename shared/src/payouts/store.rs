@@ -325,10 +325,7 @@ pub async fn recent(
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| (row.user, Recent { month: row.month, week: row.week, last: row.last }))
-        .collect())
+    Ok(rows.into_iter().map(|row| (row.user, Recent { month: row.month, week: row.week, last: row.last })).collect())
 }
 
 /// What was told to the bank about a payout; none before its first begin.

@@ -80,11 +80,26 @@ mod tests {
     #[test]
     fn a_line_that_means_nothing_does_not_hold_up_the_next() {
         for (bad, why) in [
-            (r#"{"position":8,"kind":"fee","key":"k","reference":"R","amount":"1.00","currency":"EUR"}"#, "it is of an unknown kind"),
-            (r#"{"position":8,"kind":"debit","key":"k","reference":"R","amount":"1.00","currency":"USD"}"#, "it is no amount in euros"),
-            (r#"{"position":8,"kind":"debit","key":"k","reference":"R","amount":"-1.00","currency":"EUR"}"#, "it is no amount in euros"),
-            (r#"{"position":8,"kind":"debit","key":"k","reference":"R","amount":"1.005","currency":"EUR"}"#, "it cannot be read"),
-            (r#"{"position":8,"kind":"debit","key":"a\u0000","reference":"R","amount":"1.00","currency":"EUR"}"#, "it cannot be read"),
+            (
+                r#"{"position":8,"kind":"fee","key":"k","reference":"R","amount":"1.00","currency":"EUR"}"#,
+                "it is of an unknown kind",
+            ),
+            (
+                r#"{"position":8,"kind":"debit","key":"k","reference":"R","amount":"1.00","currency":"USD"}"#,
+                "it is no amount in euros",
+            ),
+            (
+                r#"{"position":8,"kind":"debit","key":"k","reference":"R","amount":"-1.00","currency":"EUR"}"#,
+                "it is no amount in euros",
+            ),
+            (
+                r#"{"position":8,"kind":"debit","key":"k","reference":"R","amount":"1.005","currency":"EUR"}"#,
+                "it cannot be read",
+            ),
+            (
+                r#"{"position":8,"kind":"debit","key":"a\u0000","reference":"R","amount":"1.00","currency":"EUR"}"#,
+                "it cannot be read",
+            ),
             (r#"{"position":8}"#, "it cannot be read"),
             ("17", "it has no number"),
         ] {
