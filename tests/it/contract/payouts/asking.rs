@@ -10,7 +10,7 @@ use tests::contract::Site;
 use tests::contract::seed::{ALICE, BOB};
 use time::Duration;
 
-use super::counter::{IBAN, OTHER_IBAN, bank, count, grant, id, shopper, transfer, violations, wallet};
+use super::counter::{IBAN, OTHER_IBAN, bank, count, grant, id, money_agrees, shopper, transfer, violations, wallet};
 
 const ROUTES: [&str; 3] = ["/users/payouts", "/users/me/payouts", "/users/wallet/withdraw"];
 
@@ -38,7 +38,7 @@ async fn section_12_a_request_takes_the_amount_from_available() -> Result<()> {
     let audited = "SELECT count(*) FROM audit_log WHERE action = 'WITHDRAWAL_REQUESTED' AND actor_type = 'user'
                    AND actor_id = 'b7e2c1a2-4f3a-4e2b-9c1a-8d2e3f4b5c6d'";
     assert_eq!(count(&site, audited).await?, 4, "§8: each with its actor");
-    site.books_agree().await
+    money_agrees(&site).await
 }
 
 #[tokio::test]
@@ -82,7 +82,10 @@ async fn section_1_schema_errors_are_422_and_come_after_the_token() -> Result<()
     for route in ROUTES {
         assert_eq!(site.anonymous().post(route, json!({})).await?.status, 401);
         let answer = alice.post(route, json!({"details": {"iban": 7}})).await?;
-        assert_eq!((answer.status, violations(&answer)), (422, vec!["amount".into(), "method".into(), "details.iban".into()]));
+        assert_eq!(
+            (answer.status, violations(&answer)),
+            (422, vec!["amount".into(), "method".into(), "details.iban".into()])
+        );
         let answer = alice.post(route, json!({"amount": 10, "method": "bank_transfer", "details": []})).await?;
         assert_eq!((answer.status, violations(&answer)), (422, vec!["details".into()]));
         assert_eq!(alice.post(route, json!([])).await?.status, 422);
@@ -121,11 +124,15 @@ async fn section_12_the_policy_answers_422_and_changes_nothing() -> Result<()> {
         assert!(answer.details()["action"].is_string());
         anyhow::Ok(violations(&answer))
     };
-    assert_eq!(refused(transfer("9.99")).await?, ["There is no bank account to pay to", "The smallest payout is 10.00 EUR"]);
+    assert_eq!(
+        refused(transfer("9.99")).await?,
+        ["There is no bank account to pay to", "The smallest payout is 10.00 EUR"]
+    );
     bank(&site, ALICE).await?;
     sqlx::query("UPDATE users SET email_verified_at = NULL").execute(&site.pool).await?;
     assert_eq!(refused(transfer(10)).await?, ["The email address is not verified"]);
-    let details = json!({"amount": 10, "method": "bank_transfer", "details": {"iban": OTHER_IBAN, "account_holder": "Eve"}});
+    let details =
+        json!({"amount": 10, "method": "bank_transfer", "details": {"iban": OTHER_IBAN, "account_holder": "Eve"}});
     refused(details).await?;
     assert_eq!(
         count(&site, "SELECT count(*) FROM bank_accounts WHERE masked LIKE 'NL%'").await?,
@@ -147,7 +154,8 @@ async fn section_19_a_card_is_refused_and_its_number_leaves_no_trace() -> Result
     let site = Site::start().await?;
     grant(&site, ALICE, 5_000).await?;
     bank(&site, ALICE).await?;
-    let card = json!({"amount": 10, "method": "card", "details": {"card": "4111111111111111", "iban": 4111111111111111_i64}});
+    let card =
+        json!({"amount": 10, "method": "card", "details": {"card": "4111111111111111", "iban": 4111111111111111_i64}});
     for route in ROUTES {
         let key = [("idempotency-key", "card-1")];
         let answer = shopper(&site, ALICE).call(Method::POST, route, Some(card.to_string()), &key).await?;
@@ -156,9 +164,11 @@ async fn section_19_a_card_is_refused_and_its_number_leaves_no_trace() -> Result
         assert!(!answer.body.to_string().contains("4111"));
     }
     assert_eq!(count(&site, "SELECT count(*) FROM idempotency_keys").await?, 0);
-    let tables = sqlx::query("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'")
-        .fetch_all(&site.pool)
-        .await?;
+    let tables = sqlx::query(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'",
+    )
+    .fetch_all(&site.pool)
+    .await?;
     for table in tables {
         let table: String = table.get(0);
         let sql = format!("SELECT count(*) FROM \"{table}\" AS t WHERE t::text LIKE '%4111111111111111%'");
@@ -225,8 +235,10 @@ async fn nfr_02_the_same_key_gets_the_first_answer_and_another_body_is_refused()
         let other = alice.call(Method::POST, route, Some(transfer(11).to_string()), &key).await?;
         assert_eq!((other.status, other.code()), (422, "IDEMPOTENCY_KEY_REUSED"));
     }
-    let twin = alice.call(Method::POST, "/users/me/payouts", Some(transfer(10).to_string()), &[("idempotency-key", "k-1")]).await?;
+    let twin = alice
+        .call(Method::POST, "/users/me/payouts", Some(transfer(10).to_string()), &[("idempotency-key", "k-1")])
+        .await?;
     assert_eq!(twin.headers["idempotency-replayed"], "true", "both spellings are one operation");
     assert_eq!(wallet(&site, ALICE).await?, [8_000, 2_000, 0]);
-    site.books_agree().await
+    money_agrees(&site).await
 }

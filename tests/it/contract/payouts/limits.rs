@@ -11,7 +11,7 @@ use shared::limits::{Limiter, Rate, Rules};
 use tests::contract::Site;
 use tests::contract::seed::{ALICE, BOB};
 use tests::database::fresh_redis;
-use tests::servers::Redis;
+use tests::proxy::Proxy;
 
 use super::counter::{shopper, transfer};
 
@@ -74,12 +74,14 @@ async fn nfr_05_processes_share_one_bucket_and_exactly_the_burst_passes() -> Res
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_may_go_and_come_back() -> Result<()> {
-    let mut redis = Redis::start().await?;
+    let url = fresh_redis().await?;
+    let (server, database) = url.trim_start_matches("redis://").split_once('/').unwrap();
+    let wire = Proxy::start(server.to_owned()).await?;
     let rules = Rules { purchases: Some(Rate::of(3, Duration::from_secs(3600))), ..Rules::generous() };
-    let limiter = Limiter::connect(rules, &redis.url)?;
+    let limiter = Limiter::connect(rules, &format!("redis://{}/{database}", wire.address()))?;
     shared(&limiter, true).await;
     assert!(limiter.take(Rule::Purchases, &["ann"]).await.is_ok());
-    redis.stop().await?;
+    wire.cut();
     let started = Instant::now();
     let mut passed = 0;
     for _ in 0..10 {
@@ -87,8 +89,10 @@ async fn redis_may_go_and_come_back() -> Result<()> {
     }
     assert_eq!(passed, 3, "without Redis the same rule holds in the process");
     assert!(started.elapsed() < Duration::from_secs(2), "nobody waits for Redis: {:?}", started.elapsed());
-    redis.start_again().await?;
+    wire.mend();
     shared(&limiter, true).await;
     assert!(limiter.take(Rule::Purchases, &["ann"]).await.is_ok(), "counted in Redis again");
+    assert!(limiter.take(Rule::Purchases, &["ann"]).await.is_ok());
+    assert!(limiter.take(Rule::Purchases, &["ann"]).await.is_err(), "with what was counted before");
     Ok(())
 }

@@ -46,7 +46,8 @@ async fn section_12_ones_own_list_is_newest_first_in_the_contracts_words() -> Re
         let all = alice.get(route).await?;
         assert_eq!(all.status, 200);
         assert_eq!(ids(&all.body), payouts.iter().rev().copied().collect::<Vec<_>>());
-        let words: Vec<&str> = all.body["payouts"].as_array().unwrap().iter().filter_map(|p| p["status"].as_str()).collect();
+        let words: Vec<&str> =
+            all.body["payouts"].as_array().unwrap().iter().filter_map(|p| p["status"].as_str()).collect();
         let shown = ["failed", "failed", "failed", "completed", "processing", "requested", "requested"];
         assert_eq!(words, shown, "§19: in_review, unknown, returned and cancelled have no word of their own");
         assert_eq!(all.body["total"], 7);
@@ -98,10 +99,7 @@ async fn pa_03_administrators_filter_by_status_days_and_user() -> Result<()> {
     let all = carol.get("/admin/payouts").await?;
     assert_eq!((all.status, all.body["total"].as_i64()), (200, Some(8)));
     assert_eq!(ids(&all.body), [bobs].into_iter().chain(payouts.iter().rev().copied()).collect::<Vec<_>>());
-    assert_eq!(
-        all.body["payouts"][0],
-        json!({"id": bobs, "user_id": BOB, "amount": "12.00", "status": "requested"})
-    );
+    assert_eq!(all.body["payouts"][0], json!({"id": bobs, "user_id": BOB, "amount": "12.00", "status": "requested"}));
     let first = (site.now() - Duration::days(7)).date();
     let day = |n: i64| (first + Duration::days(n)).to_string();
     for (query, expected) in [

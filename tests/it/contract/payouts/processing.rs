@@ -7,7 +7,7 @@ use tests::contract::seed::{ALICE, CAROL};
 use tests::contract::{Answer, Site};
 use uuid::Uuid;
 
-use super::counter::{admin, bank, count, grant, requested, violations, wallet};
+use super::counter::{admin, bank, count, grant, money_agrees, requested, violations, wallet};
 
 async fn manual() -> Result<Site> {
     let site = Site::start().await?;
@@ -39,8 +39,12 @@ async fn pa_02_completed_raises_paid_and_failed_refunds() -> Result<()> {
     let audited = "SELECT count(*) FROM audit_log WHERE action = 'WITHDRAWAL_PROCESSED' AND actor_type = 'admin'
                    AND actor_id = 'd9f4b3c2-6b5c-5d4e-7c3b-6a5e4d3c2b1a'";
     assert_eq!(count(&site, audited).await?, 4, "§8, NFR-06: every change, with who did it");
-    assert_eq!(count(&site, "SELECT count(*) FROM jobs WHERE kind = 'payouts.auto'").await?, 0, "a person's no is kept");
-    site.books_agree().await
+    assert_eq!(
+        count(&site, "SELECT count(*) FROM jobs WHERE kind = 'payouts.auto'").await?,
+        0,
+        "a person's no is kept"
+    );
+    money_agrees(&site).await
 }
 
 #[tokio::test]
@@ -56,7 +60,7 @@ async fn section_12_a_payout_that_has_ended_takes_no_word() -> Result<()> {
             assert_eq!(answer.details(), &details);
         }
     }
-    site.books_agree().await
+    money_agrees(&site).await
 }
 
 #[tokio::test]
@@ -73,7 +77,11 @@ async fn section_12_unknown_words_are_400_and_unknown_payouts_404() -> Result<()
     for missing in [Uuid::now_v7().to_string(), "no-id".to_owned()] {
         let answer = carol.patch(&format!("/admin/payouts/{missing}/process"), json!({"status": "completed"})).await?;
         assert_eq!((answer.status, answer.code()), (404, "NOT_FOUND"));
-        assert_eq!(answer.details(), &json!({"resource_type": "payout", "resource_id": missing}), "§1: path ids are text");
+        assert_eq!(
+            answer.details(),
+            &json!({"resource_type": "payout", "resource_id": missing}),
+            "§1: path ids are text"
+        );
     }
     for bad in [json!({}), json!({"status": 7}), json!([])] {
         let answer = carol.patch(&format!("/admin/payouts/{payout}/process"), bad).await?;

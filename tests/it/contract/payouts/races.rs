@@ -13,7 +13,7 @@ use tests::contract::seed::{ALICE, CAROL};
 use tests::contract::{Answer, Site};
 use uuid::Uuid;
 
-use super::counter::{admin, bank, count, grant, requested, shopper, transfer, wallet};
+use super::counter::{admin, bank, count, grant, money_agrees, requested, shopper, transfer, wallet};
 
 async fn funded(cents: i64) -> Result<Site> {
     let site = Site::start().await?;
@@ -37,7 +37,7 @@ async fn nfr_05_of_a_hundred_withdrawals_as_many_succeed_as_the_balance_holds() 
     assert!(answers.iter().filter(|a| a.status == 409).all(|a| a.code() == "INSUFFICIENT_BALANCE"));
     assert_eq!(wallet(&site, ALICE).await?, [500, 37_000, 0]);
     assert_eq!(count(&site, "SELECT count(*) FROM payouts").await?, 37);
-    site.books_agree().await
+    money_agrees(&site).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,7 +53,7 @@ async fn pa_02_of_many_words_about_one_payout_the_first_ends_it() -> Result<()> 
     let [available, held, paid] = wallet(&site, ALICE).await?;
     assert_eq!((available + paid, held), (5_000, 0));
     assert_eq!(count(&site, "SELECT count(*) FROM audit_log WHERE action = 'WITHDRAWAL_PROCESSED'").await?, 1);
-    site.books_agree().await
+    money_agrees(&site).await
 }
 
 /// Takes cashback back as the reversal of a purchase does.
@@ -88,7 +88,7 @@ async fn a_payout_is_either_processed_or_cancelled() -> Result<()> {
             422 => assert_eq!(state, "requested", "an earlier one was paid: {}", answer.body),
             other => panic!("{other} {}", answer.body),
         }
-        site.books_agree().await?;
+        money_agrees(&site).await?;
         sqlx::query("DELETE FROM jobs WHERE kind = 'payouts.auto'").execute(&site.pool).await?;
         let owed: bool = sqlx::query_scalar("SELECT owed > 0 FROM wallets").fetch_one(&site.pool).await?;
         if owed {
@@ -114,5 +114,5 @@ async fn nfr_02_one_key_from_32_callers_is_one_payout() -> Result<()> {
     assert_eq!(wallet(&site, ALICE).await?, [99_000, 1_000, 0]);
     let other = alice.call(Method::POST, "/users/payouts", Some(transfer("11.00").to_string()), &key).await?;
     assert_eq!((other.status, other.code()), (422, "IDEMPOTENCY_KEY_REUSED"));
-    site.books_agree().await
+    money_agrees(&site).await
 }
