@@ -1,0 +1,3 @@
+//! The contract over HTTP: the real router, a real database. Sections are those of the contract.
+
+mod conventions;
