@@ -22,3 +22,28 @@ async fn a_request_id_is_taken_over_and_made_where_there_is_none() -> Result<()>
     assert_ne!(hostile.headers["x-request-id"], "a b");
     Ok(())
 }
+
+#[tokio::test]
+async fn only_named_origins_may_call_from_a_browser_section_1() -> Result<()> {
+    let settings = api::settings::Settings {
+        origin_pattern: Some(regex_lite::Regex::new("^(?:https://.*[.]clicknback[.]app)$")?),
+        ..api::settings::Settings::default()
+    };
+    let site = Site::start_with(settings, api::limits::Rates::default()).await?;
+    for (origin, allowed) in [
+        ("https://clicknback.com", true),
+        ("https://www.clicknback.app", true),
+        ("https://evil.example", false),
+        ("https://clicknback.com.evil.example", false),
+    ] {
+        let headers = [("origin", origin), ("access-control-request-method", "POST")];
+        let answer = site.anonymous().call(reqwest::Method::OPTIONS, "/auth/login", None, &headers).await?;
+        let told = answer.headers.get("access-control-allow-origin").map(|origin| origin.to_str().unwrap());
+        assert_eq!(told, allowed.then_some(origin), "{origin}");
+        if allowed {
+            assert_eq!(answer.headers["access-control-allow-credentials"], "true");
+            assert_eq!(answer.headers["access-control-max-age"], "600");
+        }
+    }
+    Ok(())
+}
