@@ -1,7 +1,11 @@
 //! The contract: everything under `/api/v1` (docs/API.md). One file an area; each says its own routes.
 
-#[expect(dead_code, reason = "the areas follow")]
+mod purchases;
+#[allow(dead_code, reason = "the areas follow")]
 pub(crate) mod shapes;
+mod wallet;
+
+pub(crate) use purchases::Totals;
 
 use axum::routing::MethodRouter;
 use utoipa_axum::router::OpenApiRouter;
@@ -10,10 +14,9 @@ use crate::state::AppState;
 
 /// All routes of the contract, without their prefix.
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().merge(purchases::routes()).merge(wallet::routes())
 }
 
-#[expect(dead_code, reason = "the areas follow")]
 /// Serves a collection under its other spelling as well, with or without the slash at the end (contract §19). Only the
 /// contract's own spelling is documented.
 pub(crate) fn collection(
