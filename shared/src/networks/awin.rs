@@ -1,7 +1,7 @@
 //! Awin's transaction notifications, `awin/1`: a birth notice, without status and without signature.
 //!
 //! They come as a POST whose form field `AwinTransactionPush` holds JSON, as that JSON alone, or as a GET to an address
-//! the publisher wrote with macros (docs/API.md). Values are strings; what is not known arrives as an empty string or
+//! the publisher wrote with macros (docs/networks/README.md). Values are strings; what is not known arrives as an empty string or
 //! `0`. A repeated parameter is refused: guessing which one counts could cost money.
 
 use std::borrow::Cow;
@@ -69,7 +69,7 @@ fn from_json(text: &str) -> Result<Statement, Refusal> {
     statement(serde_json::from_str(text).map_err(|error| format!("the notification is not read: {error}"))?)
 }
 
-/// The parameters of the address in docs/API.md.
+/// The parameters of the address in docs/networks/README.md.
 fn from_query(query: &str) -> Result<Statement, Refusal> {
     let mut notification = Notification::default();
     for pair in pairs(query) {

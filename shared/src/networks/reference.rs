@@ -1,4 +1,4 @@
-//! Our own format, `reference/1`: a JSON body, signed by Standard Webhooks. docs/API.md has the table of its fields.
+//! Our own format, `reference/1`: a JSON body, signed by Standard Webhooks. docs/networks/README.md has the table of its fields.
 //!
 //! Amounts replace what was said before. One row that cannot be read refuses the whole delivery, so that a sender
 //! never has to ask which half of it counted.
