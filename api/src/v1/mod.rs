@@ -7,8 +7,12 @@ mod auth;
 mod bank_account;
 mod payouts;
 mod payouts_admin;
+mod purchases;
 pub(crate) mod shapes;
 mod users;
+mod wallet;
+
+pub(crate) use purchases::Totals;
 
 use axum::routing::MethodRouter;
 use utoipa_axum::router::OpenApiRouter;
@@ -24,7 +28,9 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(bank_account::routes())
         .merge(payouts::routes())
         .merge(payouts_admin::routes())
+        .merge(purchases::routes())
         .merge(users::routes())
+        .merge(wallet::routes())
 }
 
 /// Serves a collection under its other spelling as well, with or without the slash at the end (contract §19). Only the
