@@ -74,6 +74,10 @@ pub enum Code {
     ReturnFee,
     /// A balance that an imported database brings.
     Open,
+    /// A debt we let go.
+    Forgive,
+    /// Given up by the shopper.
+    Forfeit,
 }
 
 impl Code {
@@ -94,6 +98,8 @@ impl Code {
             Self::Bounce => "bounce",
             Self::ReturnFee => "return_fee",
             Self::Open => "open",
+            Self::Forgive => "forgive",
+            Self::Forfeit => "forfeit",
         }
     }
 }

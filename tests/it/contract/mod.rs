@@ -3,3 +3,4 @@
 mod conventions;
 mod import;
 mod profile;
+mod payouts;
