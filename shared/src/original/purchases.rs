@@ -30,16 +30,10 @@ pub(super) struct Shopper {
     pub(super) role: &'static str,
     /// Whether they have a wallet row; without one the contract shows other zeros.
     pub(super) has_wallet: bool,
-    pub(super) purchases: Vec<Imported>,
+    pub(super) purchases: Vec<Purchase>,
     /// Before, as the original shows it.
     pub(super) before: Balances,
     pub(super) reckoning: Reckoning,
-}
-
-/// A purchase, and what was last awarded for it, whatever became of it.
-pub(super) struct Imported {
-    pub(super) purchase: Purchase,
-    pub(super) awarded: Money,
 }
 
 /// Everything of one shopper as the original has it.
@@ -88,7 +82,7 @@ pub(super) fn shopper(found: Found, context: &Context<'_>, report: &mut Report) 
         None => Balances::default(),
     };
     let sum = |of: CashbackState| -> Money {
-        imported.iter().filter(|new| new.purchase.cashback_state == Some(of)).map(|new| new.purchase.cashback).sum()
+        imported.iter().filter(|new| new.cashback_state == Some(of)).map(|new| new.cashback).sum()
     };
     let promised = Promised { pending: sum(CashbackState::Pending), earned: sum(CashbackState::Available) };
     let reckoning = reckon(before, promised);
@@ -128,7 +122,7 @@ fn purchase(
     user: UserId,
     context: &Context<'_>,
     report: &mut Report,
-) -> Result<Option<Imported>, ImportError> {
+) -> Result<Option<Purchase>, ImportError> {
     let Some(state) = State::parse(&row.status) else {
         let detail = format!("external id {}: its status is {}", row.external_id, row.status);
         report.find("purchase_left_out", "purchases", &row.id, None, detail);
@@ -192,6 +186,7 @@ fn purchase(
         raw_award: awarded,
         cashback_state: known.then_some(expected),
         cashback: if state.stands() { awarded } else { Money::ZERO },
+        awarded,
         reason: None,
         occurred_at: row.created_at,
         created_at: row.created_at,
@@ -202,7 +197,7 @@ fn purchase(
         network_paid_at: None,
     };
     purchase.terms = offer.filter(|_| known).map(|offer| terms(offer, &purchase, awarded));
-    Ok(Some(Imported { purchase, awarded }))
+    Ok(Some(purchase))
 }
 
 fn id_of_merchant(text: &str) -> Uuid {
@@ -245,9 +240,9 @@ fn terms(offer: &NewOffer, purchase: &Purchase, awarded: Money) -> Terms {
 pub(super) fn open(shopper: &mut Shopper, book: &mut Book) -> Result<(), crate::ledger::LedgerError> {
     let user = shopper.id;
     let mut paid = shopper.reckoning.paid_of_earned;
-    for new in &mut shopper.purchases {
-        let purchase = &mut new.purchase;
-        let cause = |version| Cause::purchase(user, purchase.id, version);
+    for purchase in &mut shopper.purchases {
+        let id = purchase.id;
+        let cause = |version| Cause::purchase(user, id, version);
         match purchase.cashback_state {
             Some(CashbackState::Pending) => book.open(cause(1), Account::Pending, purchase.cashback)?,
             Some(CashbackState::Available) => {
@@ -257,7 +252,7 @@ pub(super) fn open(shopper: &mut Shopper, book: &mut Book) -> Result<(), crate::
                 book.open(cause(1), Account::Paid, of_paid)?;
                 // Partly paid out: two movements of one purchase need two versions.
                 purchase.version = if of_paid.is_positive() && left.is_positive() { 2 } else { 1 };
-                book.open(Cause::purchase(user, purchase.id, purchase.version), Account::Available, left)?;
+                book.open(cause(purchase.version), Account::Available, left)?;
             }
             Some(CashbackState::Reversed) | None => {}
         }

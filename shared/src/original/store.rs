@@ -9,7 +9,7 @@ use time::Date;
 use uuid::Uuid;
 
 use super::catalogue::{NewFlag, NewMerchant, NewOffer};
-use super::purchases::{Imported, NETWORK, Shopper};
+use super::purchases::{NETWORK, Shopper};
 use crate::audit::{self, Actor, Record};
 use crate::clock::Timestamp;
 use crate::db::{Conn, StoreError, expect_rows};
@@ -231,8 +231,8 @@ pub(super) async fn insert_money(
     new: &[Shopper],
     book: &Book,
 ) -> Result<(), StoreError> {
-    let mut all: Vec<&Imported> = new.iter().flat_map(|shopper| &shopper.purchases).collect();
-    all.sort_unstable_by(|a, b| a.purchase.group_key.cmp(&b.purchase.group_key));
+    let mut all: Vec<&Purchase> = new.iter().flat_map(|shopper| &shopper.purchases).collect();
+    all.sort_unstable_by(|a, b| a.group_key.cmp(&b.group_key));
     // PostgreSQL takes arrays of any length; our memory and its locks prefer them bounded.
     for some in all.chunks(2_000) {
         insert_orders(conn, some).await?;
@@ -241,13 +241,8 @@ pub(super) async fn insert_money(
     ledger::store::write(conn, now, book).await?;
     let confirm: Vec<NewJob> = all
         .iter()
-        .filter(|new| new.purchase.state == State::Pending)
-        .map(|new| NewJob {
-            kind: Kind::ConfirmPurchase,
-            subject_id: new.purchase.id.0,
-            run_at: now,
-            traceparent: None,
-        })
+        .filter(|new| new.state == State::Pending)
+        .map(|new| NewJob { kind: Kind::ConfirmPurchase, subject_id: new.id.0, run_at: now, traceparent: None })
         .collect();
     // We do not push; dispatch brings them.
     let _ = jobs::enqueue(conn, now, &Room::closed(), &confirm).await?;
@@ -271,14 +266,14 @@ fn record(shopper: &Shopper, book: &Book) -> Record {
     }
 }
 
-async fn insert_orders(conn: &mut Conn, new: &[&Imported]) -> Result<(), StoreError> {
-    let parts: Vec<Value> = new.iter().map(|new| parts(&new.purchase)).collect();
+async fn insert_orders(conn: &mut Conn, new: &[&Purchase]) -> Result<(), StoreError> {
+    let parts: Vec<Value> = new.iter().map(|new| parts(new)).collect();
     let done = sqlx::query!(
         "INSERT INTO orders (network, group_key, purchase_id, parts)
          SELECT $1, * FROM UNNEST($2::text[], $3::uuid[], $4::jsonb[])",
         NETWORK,
-        &new.iter().map(|new| new.purchase.group_key.clone()).collect::<Vec<_>>(),
-        &new.iter().map(|new| new.purchase.id.0).collect::<Vec<_>>(),
+        &new.iter().map(|new| new.group_key.clone()).collect::<Vec<_>>(),
+        &new.iter().map(|new| new.id.0).collect::<Vec<_>>(),
         &parts,
     )
     .execute(conn)
@@ -301,8 +296,8 @@ fn parts(purchase: &Purchase) -> Value {
     serde_json::to_value(Json(parts)).unwrap_or_default()
 }
 
-async fn insert_purchases(conn: &mut Conn, now: Timestamp, new: &[&Imported]) -> Result<(), StoreError> {
-    let of: Vec<&Purchase> = new.iter().map(|new| &new.purchase).collect();
+async fn insert_purchases(conn: &mut Conn, now: Timestamp, new: &[&Purchase]) -> Result<(), StoreError> {
+    let of = new;
     let terms = |purchase: &Purchase| purchase.terms.clone();
     let done = sqlx::query!(
         "INSERT INTO purchases (network, word_trusted, trusted_heard, updated_at, id, group_key, user_id, merchant_id,

@@ -2,5 +2,5 @@
 
 mod conventions;
 mod import;
-mod profile;
 mod payouts;
+mod profile;

@@ -210,7 +210,6 @@ pub(super) fn common(
         // Contract §9: the rejection merchant is given up after three looks, a second apart.
         told.push(("REJECTION_MERCHANT_ID", seed::BANK_SIM_FAIL.to_string()));
         told.push(("PURCHASE_MAX_VERIFICATION_ATTEMPTS", "3".to_owned()));
-        told.push(("PURCHASE_CONFIRMATION_INTERVAL_SECONDS", "1".to_owned()));
     }
     told
 }
