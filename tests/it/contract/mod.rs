@@ -2,5 +2,7 @@
 
 mod conventions;
 mod import;
+mod ios;
 mod payouts;
 mod profile;
+mod races;

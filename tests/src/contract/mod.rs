@@ -2,7 +2,10 @@
 //! moved by hand, and workers run by hand.
 
 pub mod profile;
+mod second;
 pub mod seed;
+
+pub use second::Second;
 
 use std::sync::Arc;
 

@@ -84,14 +84,22 @@ pub async fn fill(pool: &PgPool, now: Timestamp) -> Result<()> {
         return Ok(());
     }
     seed::seed(pool, now).await?;
+    extend(pool, now).await?;
+    // Plans made for empty tables are bad ones.
+    sqlx::raw_sql("ANALYZE").execute(pool).await?;
+    Ok(())
+}
+
+/// Adds the further shops, flags and purchases to a database with the accounts of [`seed`](super::seed).
+///
+/// # Errors
+/// When the database refuses.
+pub async fn extend(pool: &PgPool, now: Timestamp) -> Result<()> {
     let mut tx = pool.begin().await?;
     shops(&mut tx, now).await?;
     flags(&mut tx, now).await?;
     purchases(&mut tx, now).await?;
-    tx.commit().await?;
-    // Plans made for empty tables are bad ones.
-    sqlx::raw_sql("ANALYZE").execute(pool).await?;
-    Ok(())
+    Ok(tx.commit().await?)
 }
 
 async fn shops(conn: &mut PgConnection, now: Timestamp) -> Result<()> {
