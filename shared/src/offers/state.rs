@@ -7,6 +7,10 @@ use time::Date;
 use crate::money::Money;
 use crate::purchases::OfferKind;
 
+/// The largest amount of money there is: the original's column is NUMERIC(12,2) (contract §10). Where a number must
+/// stand for "no cap", it is this one.
+pub const LARGEST_AMOUNT: Decimal = Decimal::from_parts(0xD4A5_0FFF, 0xE8, 0, false, 2);
+
 /// What an offer promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
@@ -117,6 +121,7 @@ mod tests {
 
     #[test]
     fn limits_are_exact() {
+        assert_eq!(LARGEST_AMOUNT, dec!(9999999999.99));
         assert_eq!(broken(terms()), None);
         assert_eq!(broken(Terms { value: dec!(20), ..terms() }), None);
         assert_eq!(broken(Terms { value: dec!(20.0001), ..terms() }), Some("cashback_value"));
