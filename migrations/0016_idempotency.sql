@@ -1,4 +1,4 @@
--- Answers to calls that carried an Idempotency-Key, stored in the transaction of their effect. Kept at least 24 hours.
+-- Answers to calls that carried an Idempotency-Key, stored in the transaction of their effect. Kept 48 hours.
 CREATE TABLE idempotency_keys (
     user_id     uuid NOT NULL REFERENCES users,
     route       text NOT NULL,                 -- method and path template
@@ -11,7 +11,7 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
 
-INSERT INTO cron (name, every_seconds, next_at) VALUES ('forget_old_keys', 3600, now());
+INSERT INTO cron (name, every_seconds, next_at) VALUES ('forget_old_keys', 60, now());
 
 GRANT SELECT, INSERT ON idempotency_keys TO clicknback_api;
 GRANT SELECT, DELETE ON idempotency_keys TO clicknback_worker;

@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use shared::db::StoreError;
 
 /// An answer that is not a success.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,16 +17,16 @@ pub struct Problem {
     code: &'static str,
     message: &'static str,
     details: Value,
-    retry_after: Option<Duration>,
-    /// The methods of the route; with them the short form is answered.
-    allow: Option<&'static str>,
+    /// Answered in the short form `{"detail": …}`.
+    short: bool,
+    headers: Option<Box<HeaderMap>>,
 }
 
 impl Problem {
     /// A problem without details.
     #[must_use]
     pub fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
-        Self { status, code, message, details: json!({}), retry_after: None, allow: None }
+        Self { status, code, message, details: json!({}), short: false, headers: None }
     }
 
     /// Adds details; `details` must be an object.
@@ -37,9 +38,49 @@ impl Problem {
 
     /// Tells the caller when to try again (whole seconds, at least one).
     #[must_use]
-    pub fn after(mut self, wait: Duration) -> Self {
-        self.retry_after = Some(wait);
+    pub fn after(self, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        self.header(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+    }
+
+    /// Asks for a bearer token (contract §1: on the 401s of the token's own checks only).
+    #[must_use]
+    pub fn challenge(self) -> Self {
+        self.header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    /// Adds a header to the answer.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.get_or_insert_default().insert(name, value);
         self
+    }
+
+    /// No token, not one of ours, or one that may not do this (contract §3).
+    #[must_use]
+    pub fn invalid_token() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "INVALID_TOKEN", "The token is invalid or has no permission.").challenge()
+    }
+
+    /// The caller may not do this.
+    #[must_use]
+    pub fn forbidden(details: Value) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", "You are not allowed to do this.").with(details)
+    }
+
+    /// A request whose fields break rules: `(field, reason)` each.
+    #[must_use]
+    pub fn violations(status: StatusCode, code: &'static str, violations: &[(String, String)]) -> Self {
+        let violations: Vec<Value> =
+            violations.iter().map(|(field, reason)| json!({"field": field, "reason": reason})).collect();
+        Self::new(status, code, "Request validation failed.").with(json!({"violations": violations}))
+    }
+
+    /// A defect of ours, which is logged here; the caller learns nothing of it.
+    #[must_use]
+    pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error, "A call failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_SERVER_ERROR", "An unexpected error happened.")
     }
 
     /// Nothing of that kind has this name.
@@ -53,7 +94,7 @@ impl Problem {
     #[must_use]
     pub fn wrong_method(allow: &'static str) -> Self {
         let problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "Method Not Allowed");
-        Self { allow: Some(allow), ..problem }
+        Self { short: true, ..problem.header(header::ALLOW, HeaderValue::from_static(allow)) }
     }
 
     /// Our database does not answer: the caller loses nothing by trying again.
@@ -76,18 +117,32 @@ impl Problem {
     }
 }
 
+impl From<StoreError> for Problem {
+    /// 503 when the database is away or busy, else a defect of ours.
+    fn from(error: StoreError) -> Self {
+        if error.is_data() {
+            return Self::internal(&error);
+        }
+        tracing::warn!(error = &error as &dyn std::error::Error, "The database does not answer a call");
+        Self::unavailable()
+    }
+}
+
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        if let Some(allow) = self.allow {
-            let allow = [(header::ALLOW, HeaderValue::from_static(allow))];
-            return (self.status, allow, Json(json!({"detail": self.message}))).into_response();
-        }
-        let body = json!({"error": {"code": self.code, "message": self.message, "details": self.details}});
+        let body = if self.short {
+            json!({"detail": self.message})
+        } else {
+            json!({"error": {"code": self.code, "message": self.message, "details": self.details}})
+        };
         let mut response = (self.status, Json(body)).into_response();
-        if let Some(wait) = self.retry_after {
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
-        }
+        response.headers_mut().extend(self.headers.map(|headers| *headers).unwrap_or_default());
         response
     }
 }
@@ -95,6 +150,11 @@ impl IntoResponse for Problem {
 /// No such route.
 pub async fn unknown_route() -> Response {
     (StatusCode::NOT_FOUND, Json(json!({"detail": "Not Found"}))).into_response()
+}
+
+/// The route exists, for other methods; axum itself adds `Allow`.
+pub async fn wrong_method() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, Json(json!({"detail": "Method Not Allowed"}))).into_response()
 }
 
 /// A handler panicked: a defect of ours, already logged by the panic hook.

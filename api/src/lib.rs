@@ -1,11 +1,17 @@
-//! The process that answers HTTP: intake on the public listener, probes and metrics on the private one.
+//! The process that answers HTTP: intake and the contract on the public listener, probes and metrics on the private one.
 
+mod docs;
 pub mod error;
 pub mod extract;
+pub mod idempotency;
 pub mod intake;
+pub mod limits;
+mod openapi;
 mod routes;
 mod serve;
+pub mod settings;
 pub mod state;
+mod v1;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +32,9 @@ pub use serve::{bind, serve};
 
 use crate::extract::client::TrustedProxies;
 use crate::intake::Limits;
-use crate::state::Shared;
+use crate::limits::Rates;
+use crate::settings::Settings;
+use crate::state::{Parts, Shared};
 
 /// How old the networks in memory may be while the database answers.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -41,17 +49,28 @@ pub async fn run() -> anyhow::Result<()> {
     let pool =
         db::connect_lazy(&config::required("DATABASE_URL")?, "api", config::parsed("POOL_SIZE", "a number", 10)?)?;
     let pusher = Pusher::connect(&config::required("REDIS_URL")?, pool.clone()).await.context("REDIS_URL")?;
-    let data_keys = DataKeys::load(Path::new(&config::required("DATA_KEY_FILE")?))?;
+    let settings = Settings::from_env()?;
+    let key_file = config::required("DATA_KEY_FILE")?;
+    let data_keys = Arc::new(DataKeys::load(Path::new(&key_file))?);
     let proxies: TrustedProxies =
         config::parsed("TRUSTED_PROXIES", "addresses or networks", TrustedProxies::default())?;
-    let networks = Arc::new(Networks::new(data_keys, Clock::System));
+    let networks = Arc::new(Networks::new(DataKeys::load(Path::new(&key_file))?, Clock::System));
     if let Err(error) = networks.refresh(&pool).await {
         warn!(error = &error as &dyn std::error::Error, "Networks are not read yet; calls are answered 503 until then");
     }
 
     let stop = serve::on_signal()?;
-    let state =
-        Shared::start(pool.clone(), Clock::System, Arc::clone(&networks), Some(pusher), proxies, Limits::default());
+    let state = Shared::start(Parts {
+        pool: pool.clone(),
+        clock: Clock::System,
+        pusher: Some(pusher),
+        data_keys,
+        settings,
+        rates: Rates::default(),
+        networks: Arc::clone(&networks),
+        limits: Limits::default(),
+        proxies,
+    });
     let public = bind(&config::optional("LISTEN")?.unwrap_or_else(|| "127.0.0.1:8080".to_owned())).await?;
     let fresh = tokio::spawn({
         let (pool, stop) = (pool.clone(), stop.clone());

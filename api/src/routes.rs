@@ -1,35 +1,78 @@
 //! Every route, on its listener.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
+use tracing::Instrument;
+use utoipa_axum::router::OpenApiRouter;
+use uuid::Uuid;
 
-use crate::error::{self, Problem};
-use crate::intake;
+use crate::error;
+use crate::extract::trace;
 use crate::state::AppState;
+use crate::{docs, intake, openapi, v1};
 
 /// A snapshot of the networks older than this means that the process does not turn.
 const STALE: Duration = Duration::from_secs(15);
 
 /// What the world may call.
 pub fn public(state: AppState) -> Router {
+    let (contract, mut document) =
+        OpenApiRouter::with_openapi(openapi::base()).nest("/api/v1", v1::routes()).split_for_parts();
+    openapi::complete(&mut document);
+    let document = Arc::new(document);
     Router::new()
         // Any method: an unknown network is told before a wrong method.
         .route("/in/{network}", any(intake::receive))
         .route("/in/{network}/{secret}", any(intake::receive))
         .route("/health/live", get(|| async { Json(json!({"status": "alive"})) }))
         .route("/health/ready", get(ready))
-        .method_not_allowed_fallback(|| async { Problem::wrong_method("GET, HEAD") })
+        .route("/openapi.json", get(move || openapi::serve(Arc::clone(&document))))
+        .merge(docs::routes())
+        // Only the contract is for pages of other origins.
+        .merge(contract.layer(cors(&state)))
+        .method_not_allowed_fallback(error::wrong_method)
         .fallback(error::unknown_route)
         .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(from_fn(identify))
         .with_state(state)
+}
+
+/// Which pages of other origins may call us (contract §1).
+fn cors(state: &AppState) -> CorsLayer {
+    let origins: Vec<HeaderValue> = state.settings.origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_credentials(true)
+        .allow_methods(AllowMethods::mirror_request())
+        .allow_headers(AllowHeaders::mirror_request())
+        .max_age(Duration::from_secs(600))
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Gives each call an id, the caller's own if it sent a usable one, and a trace; both stand in every line it logs.
+async fn identify(request: Request, next: Next) -> Response {
+    let given = request.headers().get(&REQUEST_ID).and_then(|value| value.to_str().ok());
+    let usable = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    let id = given.filter(usable).map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
+    let trace = trace::parent(request.headers());
+    let span = tracing::info_span!("call", request.id = %id, trace = %trace.get(3..35).unwrap_or_default());
+    let mut response = next.run(request).instrument(span).await;
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
 }
 
 /// What only the operator's own machines may call.

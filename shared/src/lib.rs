@@ -22,6 +22,7 @@ pub mod db;
 pub mod deliveries;
 pub mod explain;
 pub mod flags;
+pub mod idempotency;
 pub mod ids;
 pub mod intake;
 pub mod jobs;

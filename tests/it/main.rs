@@ -11,6 +11,7 @@
 mod audit;
 mod cli;
 mod concurrency;
+mod contract;
 mod intake;
 mod jobs;
 mod jobs_dispatch;

@@ -1,5 +1,6 @@
 //! The harness of all tests: real PostgreSQL, real Redis, a clock moved by hand, and the sandbox peers.
 
+pub mod contract;
 pub mod database;
 pub mod demo;
 pub mod measure;

@@ -13,6 +13,7 @@ use futures::{FutureExt, StreamExt};
 use metrics_exporter_prometheus::PrometheusHandle;
 use shared::batch::reason;
 use shared::db::StoreError;
+use shared::idempotency;
 use shared::jobs::redis::HINT;
 use shared::jobs::{Queue, cron, dispatch as store, queues, rescue, workers};
 use tokio::sync::Notify;
@@ -37,7 +38,7 @@ pub struct Cron(HashMap<&'static str, Job>);
 type Job = Arc<dyn Fn(Context) -> BoxFuture<'static, Result<String>> + Send + Sync>;
 
 impl Cron {
-    /// The entries that need no business: partitions, old workers.
+    /// The entries that need no business: partitions, old workers, old answers.
     #[must_use]
     pub fn housekeeping() -> Self {
         Self::default()
@@ -45,6 +46,13 @@ impl Cron {
                 async move {
                     let made = cron::ensure_partitions(&mut *context.pool.acquire().await?).await?;
                     Ok(format!("{made} made"))
+                }
+                .boxed()
+            })
+            .with("forget_old_keys", |context| {
+                async move {
+                    let gone = idempotency::forget(&mut *context.pool.acquire().await?, context.clock.now()).await?;
+                    Ok(format!("{gone} forgotten"))
                 }
                 .boxed()
             })

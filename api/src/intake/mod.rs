@@ -5,10 +5,8 @@
 //! Nothing of a refused call is stored, and no secret reaches a log.
 
 mod answer;
-mod body;
 mod commit;
 mod limit;
-mod trace;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,7 +27,11 @@ pub use commit::{Intake, Limits};
 pub use limit::{Limiter, Rate};
 
 use crate::error::Problem;
+use crate::extract::{payload, trace};
 use crate::state::AppState;
+
+/// Largest body of a delivery, in bytes.
+const LARGEST: usize = 256 * 1024;
 
 /// How a call proved who sent it.
 struct Proof {
@@ -72,7 +74,7 @@ async fn admit(
     let (head, body) = request.into_parts();
     let (source, adapter) = find(state, name)?;
     check_method(adapter, secret.is_some(), &head.method)?;
-    let body = body::read(&head.headers, body).await?;
+    let body = payload::read(&head.headers, body, LARGEST).await?;
     let now = state.clock.now();
     let address = state.proxies.client(&head.headers, &head.extensions);
     let limited =

@@ -1,8 +1,8 @@
 //! Lax input (contract §1): what a value may be written as, for the OpenAPI document, and how many decimals it may have.
 
 use rust_decimal::Decimal;
-use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::KnownFormat;
+use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaFormat, SchemaType, Type};
 
 use crate::extract::Fields;
 
@@ -34,11 +34,6 @@ pub(crate) fn boolean() -> Object {
     written_as(&[Type::Boolean, Type::String, Type::Integer]).examples([true]).build()
 }
 
-/// As [`boolean`]; null is taken as well.
-pub(crate) fn optional_boolean() -> Object {
-    written_as(&[Type::Boolean, Type::String, Type::Integer, Type::Null]).examples([true]).build()
-}
-
 /// A day; a time of zero may follow it.
 pub(crate) fn date() -> Object {
     written_as(&[Type::String]).format(Some(SchemaFormat::KnownFormat(KnownFormat::Date))).build()
@@ -62,4 +57,14 @@ pub(crate) fn optional_id() -> Object {
 /// What a merchant or an offer is.
 pub(crate) fn status() -> Object {
     written_as(&[Type::String]).enum_values(Some(["active", "inactive"])).build()
+}
+
+/// How an offer counts.
+pub(crate) fn kind() -> Object {
+    written_as(&[Type::String]).enum_values(Some(["percent", "fixed"])).build()
+}
+
+/// Where a flag counts.
+pub(crate) fn scope() -> Object {
+    written_as(&[Type::String]).enum_values(Some(["global", "merchant", "user"])).build()
 }

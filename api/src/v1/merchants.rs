@@ -227,11 +227,7 @@ async fn switch(
     responses((status = 200, description = "The merchant", body = MerchantBody),
               (status = 403, description = "Administrators only", body = super::shapes::Refusal),
               (status = 404, description = "No such merchant", body = super::shapes::Refusal)))]
-async fn show(
-    State(state): State<AppState>,
-    _: OwnAdmin,
-    Name(id): Name,
-) -> Result<Json<MerchantBody>, Problem> {
+async fn show(State(state): State<AppState>, _: OwnAdmin, Name(id): Name) -> Result<Json<MerchantBody>, Problem> {
     let mut conn = state.pool.acquire().await?;
     let merchant = merchants::find(&mut conn, named(&id)?).await?;
     let merchant = merchant.ok_or_else(|| Problem::not_found("merchant", &id))?;

@@ -1,4 +1,5 @@
 //! Proving who speaks, and keeping what must stay secret.
 
 pub mod seal;
+pub mod token;
 pub mod webhook;

@@ -47,6 +47,13 @@ pub struct Policy {
     pub minimum: Money,
 }
 
+impl Default for Policy {
+    /// A person pays, from 10.00 on.
+    fn default() -> Self {
+        Self { rail: MANUAL.to_owned(), minimum: Money::from_cents(1_000) }
+    }
+}
+
 impl Policy {
     /// Reads `PAYOUT_RAIL` and `AUTO_PAYOUT_MIN` (default `manual` and 10.00).
     ///

@@ -27,4 +27,10 @@ impl Role {
             Self::Admin => "admin",
         }
     }
+
+    /// Reads the word of the database.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::User, Self::Admin].into_iter().find(|role| role.as_str() == text)
+    }
 }

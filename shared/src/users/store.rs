@@ -42,3 +42,32 @@ pub async fn by_email(conn: &mut Conn, email: &str) -> Result<Option<UserId>, St
         .await?;
     Ok(row)
 }
+
+/// What an account may do at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Its role.
+    pub role: Role,
+    /// False: it may do nothing.
+    pub active: bool,
+    /// Whether its address is verified.
+    pub email_verified: bool,
+}
+
+/// The standing of an account; none when there is none or it was deleted.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer or the role cannot be read.
+pub async fn standing(conn: &mut Conn, user: UserId) -> Result<Option<Standing>, StoreError> {
+    let row = sqlx::query!(
+        r#"SELECT role, active, email_verified_at IS NOT NULL AS "verified!"
+           FROM users WHERE id = $1 AND deleted_at IS NULL"#,
+        user.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let corrupt = StoreError::Corrupt { table: "users", column: "role", id: user.0, found: row.role.clone() };
+    let role = Role::parse(&row.role).ok_or(corrupt)?;
+    Ok(Some(Standing { role, active: row.active, email_verified: row.verified }))
+}

@@ -134,7 +134,7 @@ async fn unknown_networks_come_before_wrong_methods() {
         (Method::PUT, awin.as_str(), "GET, POST"),
         (Method::OPTIONS, awin.as_str(), "GET, POST"),
         (Method::GET, "/in/reference/secret", "POST"),
-        (Method::POST, "/health/live", "GET, HEAD"),
+        (Method::POST, "/health/live", "GET,HEAD"),
     ] {
         let response = api.client.request(method.clone(), format!("{}{path}", api.url)).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");

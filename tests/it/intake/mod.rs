@@ -29,6 +29,7 @@ struct Api {
     clock: Clock,
     networks: Arc<Networks>,
     data_keys: DataKeys,
+    state: api::state::AppState,
     url: String,
     stop: CancellationToken,
     served: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -48,19 +49,22 @@ impl Api {
         let networks = Arc::new(Networks::new(DataKeys::parse(&line).unwrap(), clock.clone()));
         seed(&database, &clock, &data_keys).await;
         networks.refresh(&database.pool).await.unwrap();
-        let state = api::state::Shared::start(
-            database.pool.clone(),
-            clock.clone(),
-            Arc::clone(&networks),
-            None,
-            "".parse().unwrap(),
+        let state = api::state::Shared::start(api::state::Parts {
+            pool: database.pool.clone(),
+            clock: clock.clone(),
+            pusher: None,
+            data_keys: Arc::new(DataKeys::parse(&line).unwrap()),
+            settings: api::settings::Settings::default(),
+            rates: api::limits::Rates::default(),
+            networks: Arc::clone(&networks),
             limits,
-        );
+            proxies: "".parse().unwrap(),
+        });
         let listener = api::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
-        let served = tokio::spawn(api::serve(listener, api::router(state), stop.clone()));
-        Self { database, clock, networks, data_keys, url, stop, served, client: Client::new() }
+        let served = tokio::spawn(api::serve(listener, api::router(Arc::clone(&state)), stop.clone()));
+        Self { database, clock, networks, data_keys, state, url, stop, served, client: Client::new() }
     }
 
     fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {

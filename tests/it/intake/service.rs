@@ -65,14 +65,7 @@ async fn what_was_accepted_is_answered_before_the_process_stops() {
 #[tokio::test]
 async fn probes_and_metrics_answer_on_the_private_listener() {
     let api = Api::start().await;
-    let state = api::state::Shared::start(
-        api.database.pool.clone(),
-        api.clock.clone(),
-        api.networks.clone(),
-        None,
-        "".parse().unwrap(),
-        api::intake::Limits::default(),
-    );
+    let state = api.state.clone();
     let metrics = shared::telemetry::start_metrics();
     let has_metrics = metrics.is_some();
     let listener = api::bind("127.0.0.1:0").await.unwrap();

@@ -10,8 +10,6 @@ use serde_json::json;
 
 use crate::error::Problem;
 
-/// Largest body of a delivery, in bytes.
-pub(super) const LARGEST: usize = 256 * 1024;
 /// How much of a body that is too large is still read, so that its sender sees the answer and not a closed connection.
 const MOST_READ: usize = 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,19 +17,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The whole body.
 ///
 /// # Errors
-/// 413 above [`LARGEST`] bytes, 408 when it takes too long, 400 when the connection breaks it off.
-pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+/// 413 above `largest` bytes, 408 when it takes too long, 400 when the connection breaks it off.
+pub(crate) async fn read(headers: &HeaderMap, body: Body, largest: usize) -> Result<Bytes, Problem> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > MOST_READ) {
-        return Err(too_large());
+        return Err(too_large(largest));
     }
-    match tokio::time::timeout(PATIENCE, collect(body)).await {
+    match tokio::time::timeout(PATIENCE, collect(body, largest)).await {
         Ok(read) => read,
         Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "The body did not arrive in time.")),
     }
 }
 
-async fn collect(mut body: Body) -> Result<Bytes, Problem> {
+async fn collect(mut body: Body, largest: usize) -> Result<Bytes, Problem> {
     let mut whole = BytesMut::new();
     let mut length = 0_usize;
     while let Some(frame) = body.frame().await {
@@ -41,14 +39,14 @@ async fn collect(mut body: Body) -> Result<Bytes, Problem> {
         if length > MOST_READ {
             break;
         }
-        if length <= LARGEST {
+        if length <= largest {
             whole.extend_from_slice(&data);
         }
     }
-    if length > LARGEST { Err(too_large()) } else { Ok(whole.freeze()) }
+    if length > largest { Err(too_large(largest)) } else { Ok(whole.freeze()) }
 }
 
-fn too_large() -> Problem {
+fn too_large(largest: usize) -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "The body is too large.")
-        .with(json!({"limit_bytes": LARGEST}))
+        .with(json!({"limit_bytes": largest}))
 }
