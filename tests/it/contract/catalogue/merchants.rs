@@ -147,8 +147,8 @@ async fn section_1_limit_and_offset_have_bounds() -> Result<()> {
         for path in ["/merchants/", "/offers/", "/offers/active", "/feature-flags"] {
             let expected: Vec<&str> =
                 broken.iter().copied().filter(|field| *field != "active" || path == "/merchants/").collect();
-            let mut answer =
-                fields(&admin.get(&format!("{path}?{query}")).await?).iter().map(|f| f.to_string()).collect::<Vec<_>>();
+            let answer = admin.get(&format!("{path}?{query}")).await?;
+            let mut answer = fields(&answer);
             answer.sort_by_key(|field| broken.iter().position(|known| known == field));
             assert_eq!(answer, expected, "{path}?{query}");
         }
