@@ -50,9 +50,14 @@ pub fn public(state: AppState) -> Router {
 
 /// Which pages of other origins may call us (contract §1).
 fn cors(state: &AppState) -> CorsLayer {
-    let origins: Vec<HeaderValue> = state.settings.origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    let shared = Arc::clone(state);
+    let allowed = move |origin: &HeaderValue, _: &_| {
+        let settings = &shared.settings;
+        let matches = |origin| settings.origin_pattern.as_ref().is_some_and(|pattern| pattern.is_match(origin));
+        origin.to_str().is_ok_and(|origin| settings.origins.iter().any(|known| known == origin) || matches(origin))
+    };
     CorsLayer::new()
-        .allow_origin(AllowOrigin::list(origins))
+        .allow_origin(AllowOrigin::predicate(allowed))
         .allow_credentials(true)
         .allow_methods(AllowMethods::mirror_request())
         .allow_headers(AllowHeaders::mirror_request())

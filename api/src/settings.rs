@@ -1,5 +1,6 @@
 //! What this installation decided about the contract (contract §11), from the environment.
 
+use regex_lite::Regex;
 use rust_decimal::Decimal;
 use shared::auth::seal::DataKeys;
 use shared::auth::token::Tokens;
@@ -27,6 +28,8 @@ pub struct Settings {
     pub profile: String,
     /// Origins whose pages may call us (`CORS_ALLOWED_ORIGINS`, a JSON list).
     pub origins: Vec<String>,
+    /// Further origins, by a pattern that must match the whole of them (`CORS_ALLOW_ORIGIN_REGEX`).
+    pub origin_pattern: Option<Regex>,
     /// Signs tokens instead of a key derived from the data keys (`OAUTH_HASH_KEY`).
     pub token_key: Option<TokenKey>,
 }
@@ -52,6 +55,7 @@ impl Default for Settings {
             refresh_ttl: Duration::minutes(43_200),
             profile: "production".to_owned(),
             origins: vec!["https://clicknback.com".to_owned()],
+            origin_pattern: None,
             token_key: None,
         }
     }
@@ -75,6 +79,11 @@ impl Settings {
                 expected: "a JSON list of origins",
             })?,
         };
+        let invalid = ConfigError::Invalid { name: "CORS_ALLOW_ORIGIN_REGEX", expected: "a regular expression" };
+        let origin_pattern = match config::optional("CORS_ALLOW_ORIGIN_REGEX")? {
+            None => None,
+            Some(pattern) => Some(Regex::new(&format!("^(?:{pattern})$")).map_err(|_| invalid)?),
+        };
         let page_max = config::parsed("MAX_PAGE_SIZE", "a number", default.page_max)?;
         Ok(Self {
             page_default: config::parsed("DEFAULT_PAGE_SIZE", "a number", default.page_default)?.min(page_max),
@@ -89,6 +98,7 @@ impl Settings {
             refresh_ttl: minutes("OAUTH_REFRESH_TOKEN_TTL", default.refresh_ttl)?,
             profile: config::optional("PROFILE")?.unwrap_or(default.profile),
             origins,
+            origin_pattern,
             token_key: config::optional("OAUTH_HASH_KEY")?.map(|key| TokenKey(Zeroizing::new(key.into_bytes()))),
         })
     }

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod measure;
 pub mod network;
 pub mod processes;
+pub mod proxy;
 pub mod sandbox;
 pub mod servers;
 pub mod stack;

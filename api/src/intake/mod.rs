@@ -1,6 +1,6 @@
 //! Intake: a network calls, we authenticate it on the bytes in memory, store, apply and answer.
 //!
-//! The order of the checks is fixed (docs/API.md): unknown network 404, method 405, size 413, secret or signature 401,
+//! The order of the checks is fixed (docs/networks/README.md): unknown network 404, method 405, size 413, secret or signature 401,
 //! rate 429. Whoever gets past them is answered 2xx whatever the body holds, except 503 when nothing could be written.
 //! Nothing of a refused call is stored, and no secret reaches a log.
 

@@ -3,6 +3,7 @@
 //! A flag is looked up by its scope first, then globally; one that is not there is on. Changes write their audit row in
 //! the caller's transaction, and wake what had waited for them.
 
+pub mod auto_confirm;
 mod evaluate;
 mod remove;
 mod set;
@@ -20,9 +21,6 @@ pub use remove::remove;
 pub use set::{Setting, set};
 pub use state::{Scope, ScopeKind};
 pub use store::{Filter, list};
-
-/// Whether purchases are confirmed by the job: the one flag the code reads.
-pub const PURCHASE_AUTO_CONFIRM: &str = "purchase_auto_confirm";
 
 /// A flag as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]

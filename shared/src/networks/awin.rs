@@ -1,7 +1,7 @@
 //! Awin's transaction notifications, `awin/1`: a birth notice, without status and without signature.
 //!
 //! They come as a POST whose form field `AwinTransactionPush` holds JSON, as that JSON alone, or as a GET to an address
-//! the publisher wrote with macros (docs/API.md). Values are strings; what is not known arrives as an empty string or
+//! the publisher wrote with macros (docs/networks/README.md). Values are strings; what is not known arrives as an empty string or
 //! `0`. A repeated parameter is refused: guessing which one counts could cost money.
 
 use std::borrow::Cow;
@@ -69,7 +69,7 @@ fn from_json(text: &str) -> Result<Statement, Refusal> {
     statement(serde_json::from_str(text).map_err(|error| format!("the notification is not read: {error}"))?)
 }
 
-/// The parameters of the address in docs/API.md.
+/// The parameters of the address in docs/networks/README.md.
 fn from_query(query: &str) -> Result<Statement, Refusal> {
     let mut notification = Notification::default();
     for pair in pairs(query) {
@@ -129,6 +129,7 @@ fn statement(notification: Notification<'_>) -> Result<Statement, Refusal> {
         commission: fields::priced("commission", commission, currency.as_deref())?,
         click_ref: id("clickRef", notification.click_ref)?,
         advertiser: id("merchantId", notification.merchant_id)?,
+        buyer: None,
         version_marker: None,
         occurred_at: date(notification.transaction_date)?,
     })
@@ -177,6 +178,7 @@ mod tests {
             commission: Some(("2.43".parse().unwrap(), "GBP".into())),
             click_ref: Some("u81-c55".into()),
             advertiser: Some("4411".into()),
+            buyer: None,
             version_marker: None,
             occurred_at: Some(Timestamp::from_unix_timestamp(1_772_360_100).unwrap()),
         }

@@ -1,4 +1,4 @@
-//! Our own format, `reference/1`: a JSON body, signed by Standard Webhooks. docs/API.md has the table of its fields.
+//! Our own format, `reference/1`: a JSON body, signed by Standard Webhooks. docs/networks/README.md has the table of its fields.
 //!
 //! Amounts replace what was said before. One row that cannot be read refuses the whole delivery, so that a sender
 //! never has to ask which half of it counted.
@@ -111,6 +111,7 @@ fn statement(row: &str) -> Result<Statement, Refusal> {
         )?,
         click_ref: fields::reference("click_ref", row.click_ref)?,
         advertiser: fields::reference("advertiser_id", row.advertiser_id)?,
+        buyer: None,
         version_marker: match fields::whole("version", row.version)? {
             Some(version) => Some(version),
             None => modified_at.and_then(|at| i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok()),

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use shared::auth::seal::DataKeys;
 use shared::clock::{Clock, Timestamp};
 use shared::ids::{JobId, WorkerId};
+use shared::jobs::redis::Pusher;
 use shared::jobs::{self, Queue, Room};
 use shared::ledger::audit;
 use shared::networks::Networks;
@@ -23,6 +24,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::database;
+use crate::proxy::Proxy;
 use crate::world::NOON;
 
 /// A running site.
@@ -65,18 +67,23 @@ pub struct Session {
     pub refresh: Option<String>,
 }
 
+/// The settings of profile contract.
+#[must_use]
+pub fn contract_settings() -> Settings {
+    Settings {
+        profile: "contract".to_owned(),
+        payouts: Policy { rail: "manual".to_owned(), ..Policy::default() },
+        ..Settings::default()
+    }
+}
+
 impl Site {
     /// A fresh site with the settings of profile contract.
     ///
     /// # Errors
     /// When the test server cannot be reached.
     pub async fn start() -> Result<Self> {
-        let settings = Settings {
-            profile: "contract".to_owned(),
-            payouts: Policy { rail: "manual".to_owned(), ..Policy::default() },
-            ..Settings::default()
-        };
-        Self::start_with(settings, Rates::default()).await
+        Self::start_with(contract_settings(), Rates::default()).await
     }
 
     /// A fresh site with other settings or limits.
@@ -85,15 +92,51 @@ impl Site {
     /// When the test server cannot be reached.
     pub async fn start_with(settings: Settings, rates: Rates) -> Result<Self> {
         let database = database::fresh().await?;
+        let url = database.url.clone();
+        Self::on(database, &url, None, settings, rates).await
+    }
+
+    /// A fresh site that reaches its database and its Redis through wires that can be cut.
+    ///
+    /// # Errors
+    /// When the test servers cannot be reached.
+    pub async fn start_on_wires() -> Result<(Self, Proxy, Proxy)> {
+        let (database, redis_url) = (database::fresh().await?, database::fresh_redis().await?);
+        let (mut to_database, mut to_redis) = (url::Url::parse(&database.url)?, url::Url::parse(&redis_url)?);
+        let wire = async |url: &mut url::Url| -> Result<Proxy> {
+            let target = format!("{}:{}", url.host_str().context("host")?, url.port().context("port")?);
+            let proxy = Proxy::start(target).await?;
+            let port = proxy.address().port();
+            url.set_ip_host(proxy.address().ip()).and_then(|()| url.set_port(Some(port))).ok().context("address")?;
+            Ok(proxy)
+        };
+        let (database_wire, redis_wire) = (wire(&mut to_database).await?, wire(&mut to_redis).await?);
+        let redis = Some(to_redis.as_str());
+        let site = Self::on(database, to_database.as_str(), redis, contract_settings(), Rates::default()).await?;
+        Ok((site, database_wire, redis_wire))
+    }
+
+    async fn on(
+        database: database::TestDatabase,
+        database_url: &str,
+        redis_url: Option<&str>,
+        settings: Settings,
+        rates: Rates,
+    ) -> Result<Self> {
         let clock = Clock::manual(NOON);
         seed::seed(&database.pool, NOON).await.context("seeding")?;
         let line = DataKeys::generate_line();
         let networks = Arc::new(Networks::new(DataKeys::parse(&line)?, clock.clone()));
         networks.refresh(&database.pool).await?;
+        let pool = shared::db::connect_lazy(database_url, "api", 40)?;
+        let pusher = match redis_url {
+            Some(url) => Some(Pusher::connect(url, pool.clone()).await?),
+            None => None,
+        };
         let state = Shared::start(Parts {
-            pool: database.pool.clone(),
+            pool,
             clock: clock.clone(),
-            pusher: None,
+            pusher,
             data_keys: Arc::new(DataKeys::parse(&line)?),
             settings,
             rates,

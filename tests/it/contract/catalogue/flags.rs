@@ -230,3 +230,57 @@ async fn section_12_exactly_the_named_flag_is_removed() -> Result<()> {
     }
     Ok(())
 }
+
+/// A purchase of dave's at Shoply, which waits for a person by the seeded flag; its id.
+async fn waiting(site: &Site, external: &str) -> Result<String> {
+    let dave = site.sign_in("dave").await?;
+    let body = json!({
+        "external_id": external, "user_id": seed::DAVE, "merchant_id": seed::SHOPLY, "amount": "100.00", "currency": "EUR",
+    });
+    let made = dave.post("/purchases/", body).await?;
+    assert_eq!(made.status, 201, "{}", made.body);
+    site.work().await?;
+    let id = made.body["id"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(state_of(site, &id).await?, "pending");
+    Ok(id)
+}
+
+async fn state_of(site: &Site, purchase: &str) -> Result<String> {
+    let state = sqlx::query_scalar("SELECT state FROM purchases WHERE id::text = $1");
+    Ok(state.bind(purchase).fetch_one(&site.pool).await?)
+}
+
+#[tokio::test]
+async fn section_7_setting_or_removing_purchase_auto_confirm_wakes_what_waits_for_it() -> Result<()> {
+    let site = Site::start().await?;
+    let admin = admin(&site);
+    let path = "/feature-flags/purchase_auto_confirm";
+    let of_dave = format!("?scope_type=user&scope_id={}", seed::DAVE);
+
+    let set = waiting(&site, "set").await?;
+    let on = json!({"enabled": true, "scope_type": "user", "scope_id": seed::DAVE});
+    assert_eq!(admin.put(path, on).await?.status, 200);
+    site.work().await?;
+    assert_eq!(state_of(&site, &set).await?, "confirmed");
+
+    let off = json!({"enabled": false, "scope_type": "user", "scope_id": seed::DAVE});
+    assert_eq!(admin.put(path, off).await?.status, 200);
+    let removed = waiting(&site, "removed").await?;
+    assert_eq!(admin.delete(&format!("{path}{of_dave}"), Value::Null).await?.status, 204);
+    site.work().await?;
+    assert_eq!(state_of(&site, &removed).await?, "confirmed");
+
+    // §18.8: the global flag works, and so does the shop's.
+    for (scope, id, query) in [
+        ("global", None, "?scope_type=global".to_owned()),
+        ("merchant", Some(seed::SHOPLY), format!("?scope_type=merchant&scope_id={}", seed::SHOPLY)),
+    ] {
+        let off = json!({"enabled": false, "scope_type": scope, "scope_id": id});
+        assert_eq!(admin.put(path, off).await?.status, 200);
+        let waits = waiting(&site, scope).await?;
+        assert_eq!(admin.delete(&format!("{path}{query}"), Value::Null).await?.status, 204);
+        site.work().await?;
+        assert_eq!(state_of(&site, &waits).await?, "confirmed", "{scope}");
+    }
+    site.books_agree().await
+}

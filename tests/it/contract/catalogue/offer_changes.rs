@@ -3,7 +3,7 @@
 use anyhow::Result;
 use futures::future::try_join_all;
 use serde_json::{Value, json};
-use tests::contract::{Session, Site};
+use tests::contract::{Session, Site, seed};
 use time::Duration;
 use uuid::Uuid;
 
@@ -177,4 +177,33 @@ async fn section_18_6_creating_switching_and_deleting_at_once_leaves_at_most_one
         .await?;
     assert!(active <= 1, "{active}");
     Ok(())
+}
+
+#[tokio::test]
+async fn section_15_a_purchase_keeps_the_terms_it_was_made_under() -> Result<()> {
+    let site = Site::start().await?;
+    let admin = admin(&site);
+    let alice = site.sign_in("alice").await?;
+    let buy = async |external: &str| {
+        let body = json!({
+            "external_id": external, "user_id": seed::ALICE, "merchant_id": seed::SHOPLY, "amount": 100, "currency": "EUR",
+        });
+        alice.post("/purchases/", body).await
+    };
+    let before = buy("before").await?;
+    assert_eq!((before.status, &before.body["cashback_amount"]), (201, &json!("5.00")));
+    let offers = admin.get(&format!("/offers/?merchant_id={}", seed::SHOPLY)).await?;
+    let offer = offers.body["data"][0]["id"].as_str().unwrap_or_default().to_owned();
+    let changed = admin.patch(&format!("/offers/{offer}"), json!({"cashback_value": 10, "monthly_cap": 12})).await?;
+    assert_eq!(changed.status, 200, "{}", changed.body);
+    site.work().await?;
+    let path = format!("/purchases/{}", before.body["id"].as_str().unwrap_or_default());
+    assert_eq!(alice.get(&path).await?.body["cashback_amount"], "5.00");
+    // The next one is made under the new terms: 10 percent, of which the month's cap leaves 7.00.
+    assert_eq!(buy("after").await?.body["cashback_amount"], "7.00");
+    // What was bought there is bought under it: neither the offer nor the shop can go.
+    assert_eq!(admin.delete(&format!("/offers/{offer}"), Value::Null).await?.code(), "OFFER_HAS_PURCHASES");
+    let shop = admin.delete(&format!("/merchants/{}", seed::SHOPLY), Value::Null).await?;
+    assert_eq!(shop.code(), "MERCHANT_HAS_PURCHASES");
+    site.books_agree().await
 }
