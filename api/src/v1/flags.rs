@@ -73,6 +73,7 @@ const SCOPES: &[&str] = &["global", "merchant", "user"];
 
 /// What a flag is to be.
 #[derive(Debug, ToSchema)]
+#[schema(example = json!({"enabled": true, "scope_type": "global"}))]
 pub(crate) struct FlagSetting {
     /// On or off.
     #[schema(schema_with = lax::boolean)]
@@ -168,7 +169,8 @@ impl Input for Exactly {
 
 /// Set a flag, or make it
 #[utoipa::path(put, path = "/feature-flags/{key}", tag = "feature flags", security(("bearer" = [])),
-    params(("key" = String, Path, description = "A small letter, then up to 99 small letters, digits, underscores")),
+    params(("key" = String, Path, pattern = "^[a-z][a-z0-9_]{0,99}$", example = "purchase_auto_confirm",
+        description = "A small letter, then up to 99 small letters, digits, underscores")),
     request_body = FlagSetting,
     responses((status = 200, description = "As it is now", body = FlagBody)))]
 async fn set(

@@ -19,14 +19,28 @@ fn written_as(types: &[Type]) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(SchemaType::from_iter(types.iter().cloned()))
 }
 
-/// A number, or text that is one.
-pub(crate) fn number() -> Object {
-    written_as(&[Type::Number, Type::String]).examples([7.5]).build()
+/// A percentage or a fixed reward, as a number or as text. More spellings are taken than the pattern names.
+pub(crate) fn rate() -> Object {
+    number(&[Type::Number, Type::String], r"^(0|[1-9]|1[0-9])(\.[0-9]{1,4})?$")
 }
 
-/// As [`number`]; null is taken as well.
-pub(crate) fn optional_number() -> Object {
-    written_as(&[Type::Number, Type::String, Type::Null]).examples([7.5]).build()
+/// As [`rate`]; null is taken as well.
+pub(crate) fn optional_rate() -> Object {
+    number(&[Type::Number, Type::String, Type::Null], r"^(0|[1-9]|1[0-9])(\.[0-9]{1,4})?$")
+}
+
+/// Euros, as a number or as text. More spellings are taken than the pattern names.
+pub(crate) fn euros() -> Object {
+    number(&[Type::Number, Type::String], r"^[1-9][0-9]{0,8}(\.[0-9]{1,2})?$")
+}
+
+/// As [`euros`]; null is taken as well.
+pub(crate) fn optional_euros() -> Object {
+    number(&[Type::Number, Type::String, Type::Null], r"^[1-9][0-9]{0,8}(\.[0-9]{1,2})?$")
+}
+
+fn number(types: &[Type], text: &str) -> Object {
+    written_as(types).minimum(Some(0)).pattern(Some(text)).examples([7.5]).build()
 }
 
 /// A boolean, or `yes`, `no`, `on`, `off`, `1`, `0`.

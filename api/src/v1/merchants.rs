@@ -59,7 +59,7 @@ pub(crate) struct NewMerchant {
     #[schema(min_length = 1, max_length = 200, example = "Shoply")]
     name: String,
     /// Percent, 0 to the operator's maximum, at most four decimals.
-    #[schema(schema_with = lax::number)]
+    #[schema(schema_with = lax::rate)]
     default_cashback_percentage: Decimal,
     /// Whether it is open from the start; yes unless said otherwise.
     #[schema(schema_with = lax::boolean, required = false)]
@@ -83,7 +83,7 @@ pub(crate) struct MerchantChange {
     #[schema(min_length = 1, max_length = 200)]
     name: Option<String>,
     /// Percent, 0 to the operator's maximum, at most four decimals.
-    #[schema(schema_with = lax::optional_number, required = false)]
+    #[schema(schema_with = lax::optional_rate, required = false)]
     default_cashback_percentage: Option<Decimal>,
 }
 
@@ -203,7 +203,8 @@ async fn list(
 
 /// Switch a merchant on or off
 #[utoipa::path(patch, path = "/merchants/{id}/status", tag = "merchants", security(("bearer" = [])),
-    params(("id" = String, Path, description = "The merchant's id")), request_body = Switch,
+    params(("id" = String, Path, description = "The merchant's id",
+        example = "a1b2c3d4-e5f6-4a7b-8c9d-0e1f2a3b4c5d")), request_body = Switch,
     responses((status = 200, description = "As it is now", body = Switched),
               (status = 404, description = "No such merchant", body = super::shapes::Refusal)))]
 async fn switch(
@@ -223,7 +224,8 @@ async fn switch(
 
 /// Show a merchant
 #[utoipa::path(get, path = "/merchants/{id}", tag = "merchants", security(("bearer" = [])),
-    params(("id" = String, Path, description = "The merchant's id")),
+    params(("id" = String, Path, description = "The merchant's id",
+        example = "a1b2c3d4-e5f6-4a7b-8c9d-0e1f2a3b4c5d")),
     responses((status = 200, description = "The merchant", body = MerchantBody),
               (status = 403, description = "Administrators only", body = super::shapes::Refusal),
               (status = 404, description = "No such merchant", body = super::shapes::Refusal)))]
@@ -236,7 +238,8 @@ async fn show(State(state): State<AppState>, _: OwnAdmin, Name(id): Name) -> Res
 
 /// Change a merchant
 #[utoipa::path(patch, path = "/merchants/{id}", tag = "merchants", security(("bearer" = [])),
-    params(("id" = String, Path, description = "The merchant's id")), request_body = MerchantChange,
+    params(("id" = String, Path, description = "The merchant's id",
+        example = "a1b2c3d4-e5f6-4a7b-8c9d-0e1f2a3b4c5d")), request_body = MerchantChange,
     responses((status = 200, description = "As it is now", body = MerchantBody),
               (status = 403, description = "Administrators only", body = super::shapes::Refusal),
               (status = 404, description = "No such merchant", body = super::shapes::Refusal),

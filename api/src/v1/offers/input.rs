@@ -16,6 +16,10 @@ use crate::v1::lax;
 
 /// An offer to be.
 #[derive(Debug, ToSchema)]
+#[schema(example = json!({
+    "merchant_id": "a1b2c3d4-e5f6-4a7b-8c9d-0e1f2a3b4c5d", "cashback_type": "percent", "cashback_value": 5,
+    "start_date": "2099-01-01", "end_date": "2099-12-31", "monthly_cap": 50
+}))]
 pub(crate) struct NewOffer {
     /// Whose.
     #[schema(schema_with = lax::id)]
@@ -24,7 +28,7 @@ pub(crate) struct NewOffer {
     #[schema(schema_with = lax::kind)]
     cashback_type: &'static str,
     /// Percent, above 0 and at most the operator's maximum, or euros above 0; at most four decimals.
-    #[schema(schema_with = lax::number)]
+    #[schema(schema_with = lax::rate)]
     pub(super) cashback_value: Decimal,
     /// First day, today (UTC) or later.
     #[schema(schema_with = lax::date)]
@@ -33,7 +37,7 @@ pub(crate) struct NewOffer {
     #[schema(schema_with = lax::date)]
     pub(super) end_date: Date,
     /// Euros per shopper and calendar month, above 0, at most two decimals.
-    #[schema(schema_with = lax::number)]
+    #[schema(schema_with = lax::euros)]
     monthly_cap: Money,
 }
 
@@ -69,7 +73,7 @@ impl Input for NewOffer {
 #[derive(Debug, ToSchema)]
 pub(crate) struct OfferChange {
     /// Percent, above 0 and at most the operator's maximum, or euros above 0; at most four decimals.
-    #[schema(schema_with = lax::optional_number, required = false)]
+    #[schema(schema_with = lax::optional_rate, required = false)]
     pub(super) cashback_value: Option<Decimal>,
     /// First day; a new one is today (UTC) or later.
     #[schema(schema_with = lax::optional_date, required = false)]
@@ -78,7 +82,7 @@ pub(crate) struct OfferChange {
     #[schema(schema_with = lax::optional_date, required = false)]
     pub(super) end_date: Option<Date>,
     /// Euros per shopper and calendar month, above 0, at most two decimals; null: no cap.
-    #[schema(schema_with = lax::optional_number, required = false)]
+    #[schema(schema_with = lax::optional_euros, required = false)]
     pub(super) monthly_cap: Option<Option<Money>>,
 }
 
