@@ -40,7 +40,7 @@ pub fn public(state: AppState) -> Router {
         .route("/openapi.json", get(move || openapi::serve(Arc::clone(&document))))
         .merge(docs::routes())
         // Only the contract is for pages of other origins.
-        .merge(contract.layer(cors(&state)))
+        .merge(contract.method_not_allowed_fallback(error::wrong_method).layer(cors(&state)))
         .method_not_allowed_fallback(error::wrong_method)
         .fallback(error::unknown_route)
         .layer(CatchPanicLayer::custom(error::panicked))
