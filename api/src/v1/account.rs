@@ -33,7 +33,7 @@ async fn me(State(state): State<AppState>, caller: SignedIn) -> Result<Json<Prof
 }
 
 /// What is to be changed.
-#[derive(Debug, ToSchema)]
+#[derive(ToSchema)]
 struct Change {
     /// Another address; it is unproven until its link is followed.
     #[schema(value_type = Option<String>)]

@@ -32,7 +32,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 }
 
 /// A pair of tokens.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 struct TokenPair {
     /// For the header `Authorization: Bearer …`.
     access_token: String,
@@ -49,7 +49,7 @@ impl From<Pair> for TokenPair {
 }
 
 /// Who signs in.
-#[derive(Debug, ToSchema)]
+#[derive(ToSchema)]
 struct Login {
     /// The address of the account.
     #[schema(value_type = String)]

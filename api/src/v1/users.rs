@@ -58,7 +58,7 @@ impl From<Account> for Profile {
 }
 
 /// Who registers.
-#[derive(Debug, ToSchema)]
+#[derive(ToSchema)]
 struct Registration {
     /// Where mail reaches them.
     #[schema(value_type = String)]

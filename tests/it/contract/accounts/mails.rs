@@ -51,8 +51,8 @@ async fn the_link_in_the_mail_proves_the_address() -> Result<()> {
     session.put("/users/me/notifications", json!({ "wants_email": false })).await?;
     let mails = deliver(&site).await?;
     assert_eq!((mails.len(), mails[0].to.as_str()), (1, "new@example.com"));
-    let answer = site.anonymous().post("/auth/verify-email", json!({ "token": token(&mails[0], "verify-email")? }));
-    assert_eq!(answer.await?.status, 204);
+    let body = json!({ "token": token(&mails[0], "verify-email")? });
+    assert_eq!(site.anonymous().post("/auth/verify-email", body).await?.status, 204);
     Ok(())
 }
 
