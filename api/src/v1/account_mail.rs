@@ -166,9 +166,7 @@ async fn export(
     let mut tx = state.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let document = users::export(&mut tx, state.clock.now(), caller.user).await?;
     tx.rollback().await?;
-    let headers = [
-        (header::CONTENT_DISPOSITION, "attachment; filename=\"my-data.json\""),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
+    let headers =
+        [(header::CONTENT_DISPOSITION, "attachment; filename=\"my-data.json\""), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, Json(document.ok_or_else(Problem::invalid_token)?)))
 }

@@ -128,7 +128,11 @@ fn unauthorized(code: &'static str, message: &'static str) -> Problem {
 }
 
 fn void_link() -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "INVALID_ONE_TIME_TOKEN", "The link was used, has expired or is none of ours.")
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "INVALID_ONE_TIME_TOKEN",
+        "The link was used, has expired or is none of ours.",
+    )
 }
 
 /// Signs in.
@@ -168,7 +172,9 @@ async fn refresh(
     match refreshed {
         Refreshed::Pair(pair) => Ok(Json(pair.into())),
         Refreshed::Revoked => Err(unauthorized("TOKEN_REVOKED", "The refresh token has been used or revoked.")),
-        Refreshed::Invalid => Err(unauthorized("INVALID_REFRESH_TOKEN", "The refresh token is invalid or has expired.")),
+        Refreshed::Invalid => {
+            Err(unauthorized("INVALID_REFRESH_TOKEN", "The refresh token is invalid or has expired."))
+        }
     }
 }
 

@@ -4,8 +4,15 @@ mod account;
 mod account_input;
 mod account_mail;
 mod auth;
+mod bank_account;
+mod payouts;
+mod payouts_admin;
+mod purchases;
 pub(crate) mod shapes;
 mod users;
+mod wallet;
+
+pub(crate) use purchases::Totals;
 
 use axum::routing::MethodRouter;
 use utoipa_axum::router::OpenApiRouter;
@@ -15,10 +22,15 @@ use crate::state::AppState;
 /// All routes of the contract, without their prefix.
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
-        .merge(auth::routes())
-        .merge(users::routes())
         .merge(account::routes())
         .merge(account_mail::routes())
+        .merge(auth::routes())
+        .merge(bank_account::routes())
+        .merge(payouts::routes())
+        .merge(payouts_admin::routes())
+        .merge(purchases::routes())
+        .merge(users::routes())
+        .merge(wallet::routes())
 }
 
 /// Serves a collection under its other spelling as well, with or without the slash at the end (contract §19). Only the

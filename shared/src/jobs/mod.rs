@@ -269,6 +269,8 @@ pub enum ErrorClass {
     Peer,
     /// A peer refused for a reason that may pass: a bounded number of times.
     Refused,
+    /// A verifier has found nothing yet: once a second, without limit; who asks counts the attempts.
+    NotFound,
 }
 
 /// An id to be handed to Redis once the transaction that stored it has committed.

@@ -27,7 +27,10 @@ use crate::clock::Timestamp;
 use crate::ids::UserId;
 
 pub use administer::{StatusError, set_status};
-pub use bank::{BankAccount, BankError, open_bank_account, set_bank_account};
+pub use bank::{
+    BankAccount, BankError, bank_account, is_holder, is_iban, open_bank_account, remove_bank_account, set_bank_account,
+    store_bank_account,
+};
 pub use change::{ChangeError, change_email, change_password};
 pub use email::{BadEmail, Email};
 pub use export::export;

@@ -58,11 +58,7 @@ pub async fn prove_by_email(
 ///
 /// # Errors
 /// [`ProofError`].
-pub async fn prove(
-    pool: &PgPool,
-    user: UserId,
-    password: Zeroizing<String>,
-) -> Result<Option<Proof>, ProofError> {
+pub async fn prove(pool: &PgPool, user: UserId, password: Zeroizing<String>) -> Result<Option<Proof>, ProofError> {
     let found = store::credentials(&mut *pool.acquire().await.map_err(StoreError::from)?, user).await?;
     compare(found, password).await
 }

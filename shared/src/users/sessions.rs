@@ -165,13 +165,10 @@ pub(super) async fn end_all(conn: &mut Conn, now: Timestamp, user: UserId) -> Re
 }
 
 async fn end_family(conn: &mut Conn, now: Timestamp, family: Uuid) -> Result<u64, StoreError> {
-    let done = sqlx::query!(
-        "UPDATE refresh_tokens SET revoked_at = $2 WHERE family = $1 AND revoked_at IS NULL",
-        family,
-        now
-    )
-    .execute(conn)
-    .await?;
+    let done =
+        sqlx::query!("UPDATE refresh_tokens SET revoked_at = $2 WHERE family = $1 AND revoked_at IS NULL", family, now)
+            .execute(conn)
+            .await?;
     Ok(done.rows_affected())
 }
 

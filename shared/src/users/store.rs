@@ -184,13 +184,9 @@ pub(super) async fn credentials_by_email(conn: &mut Conn, email: &Email) -> Resu
 
 /// Sets the hash of an account that is locked.
 pub(super) async fn set_password(conn: &mut Conn, user: UserId, hash: &str) -> Result<(), StoreError> {
-    let done = sqlx::query!(
-        "UPDATE users SET password_hash = $2 WHERE id = $1 AND deleted_at IS NULL",
-        user.0,
-        hash,
-    )
-    .execute(conn)
-    .await?;
+    let done = sqlx::query!("UPDATE users SET password_hash = $2 WHERE id = $1 AND deleted_at IS NULL", user.0, hash,)
+        .execute(conn)
+        .await?;
     expect_rows("set a password", 1, done.rows_affected())
 }
 
@@ -308,12 +304,9 @@ pub async fn list(
 
 /// What a shopper wants to be told by mail: at all, and the events that are muted.
 pub(super) async fn wishes(conn: &mut Conn, user: UserId) -> Result<Option<(bool, Vec<String>)>, StoreError> {
-    let row = sqlx::query!(
-        "SELECT wants_email, muted_events FROM users WHERE id = $1 AND deleted_at IS NULL",
-        user.0
-    )
-    .fetch_optional(conn)
-    .await?;
+    let row = sqlx::query!("SELECT wants_email, muted_events FROM users WHERE id = $1 AND deleted_at IS NULL", user.0)
+        .fetch_optional(conn)
+        .await?;
     Ok(row.map(|row| (row.wants_email, row.muted_events)))
 }
 

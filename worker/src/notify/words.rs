@@ -4,8 +4,8 @@ use shared::auth::link::LinkTokens;
 use shared::clock::Timestamp;
 use shared::money::Money;
 use shared::notifications::{AccountNews, Event, Letter, News, PayoutNews, PurchaseNews};
-use uuid::Uuid;
 use time::macros::format_description;
+use uuid::Uuid;
 
 /// One mail in words, before any mark-up. Every text may hold what a stranger typed: it is escaped by the template.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,7 +199,10 @@ fn account(event: Event, news: &AccountNews, subject: Uuid, links: Links<'_>) ->
         ),
         Event::PasswordChanged => (
             "Your password was changed",
-            vec!["The password of your account was changed, and all devices were signed out.".to_owned(), not_you.to_owned()],
+            vec![
+                "The password of your account was changed, and all devices were signed out.".to_owned(),
+                not_you.to_owned(),
+            ],
             None,
         ),
         Event::EmailChanged => (

@@ -12,6 +12,7 @@ use shared::payouts::{self, Begun, Call, Policy, Reading, Settled, ToCall, Word}
 use sqlx::PgPool;
 use tracing::warn;
 
+mod lines;
 pub mod manual;
 mod rail;
 mod reading;
