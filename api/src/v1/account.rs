@@ -123,7 +123,7 @@ struct Leave {
     #[schema(value_type = String)]
     password: Zeroizing<String>,
     /// Give up what is available, and let an owed remainder go.
-    #[schema(value_type = Option<bool>, default = false)]
+    #[schema(schema_with = input::lax_flag, required = false)]
     forfeit: bool,
 }
 

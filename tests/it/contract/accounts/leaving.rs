@@ -121,6 +121,38 @@ async fn pending_and_paid_money_do_not_forbid_it() -> Result<()> {
     site.books_agree().await
 }
 
+/// Cashback that was pending goes its way: it becomes available without an owner, is neither paid out nor mailed, and
+/// can still be reversed.
+#[tokio::test]
+async fn cashback_that_matures_afterwards_stays_in_the_books_unpaid() -> Result<()> {
+    let site = Site::start().await?;
+    let session = site.sign_in("alice").await?;
+    payable(&site).await?;
+    let purchase = json!({
+        "external_id": "O-1", "user_id": seed::ALICE, "merchant_id": seed::SHOPLY, "amount": "400.00", "currency": "EUR",
+    });
+    let purchase = session.post("/purchases/", purchase).await?;
+    assert_eq!(purchase.status, 201, "{}", purchase.body);
+    assert_eq!(leave(&session, true).await?.status, 204);
+
+    site.work().await?;
+    let available = async || -> Result<String> {
+        Ok(sqlx::query_scalar("SELECT available::text FROM wallets WHERE user_id = $1")
+            .bind(seed::ALICE)
+            .fetch_one(&site.pool)
+            .await?)
+    };
+    assert_eq!(available().await?, "20.00");
+    assert!(!request(&site, "20.00").await?, "nobody can have it paid out");
+    site.books_agree().await?;
+
+    let carol = site.sign_in("carol").await?;
+    let path = format!("/purchases/{}/reverse", purchase.body["id"].as_str().unwrap());
+    assert_eq!(carol.patch(&path, serde_json::Value::Null).await?.status, 200);
+    assert_eq!(available().await?, "0.00");
+    site.books_agree().await
+}
+
 async fn payable(site: &Site) -> Result<()> {
     give(site, seed::ALICE, "available", "20.00").await?;
     let (mut conn, user) = (site.pool.acquire().await?, UserId(seed::ALICE));

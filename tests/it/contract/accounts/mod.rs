@@ -3,6 +3,7 @@
 mod administer;
 mod export;
 mod leaving;
+mod limits;
 mod links;
 mod login;
 mod mails;
