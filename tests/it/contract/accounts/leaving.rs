@@ -162,7 +162,7 @@ async fn payable(site: &Site) -> Result<()> {
 }
 
 async fn request(site: &Site, amount: &str) -> Result<bool> {
-    let ask = Ask { id: PayoutId::new(), user: UserId(seed::ALICE), amount: amount.parse()? };
+    let ask = Ask { id: PayoutId::new(), user: UserId(seed::ALICE), amount: amount.parse()?, details: None };
     let mut tx = site.pool.begin().await?;
     let asked = payouts::request(&mut tx, site.now(), &Room::open(), &site.state.settings.payouts, &ask).await;
     let opened = asked.is_ok();

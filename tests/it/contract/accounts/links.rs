@@ -2,8 +2,6 @@
 
 use anyhow::Result;
 use serde_json::json;
-use shared::jobs::Room;
-use shared::payouts::{self, Ask, RequestError, Violation};
 use tests::contract::{Answer, Site, seed};
 
 use super::{CALLERS, GOOD, audited, count, id_of, link, malformed, newcomer, race, refused, waiting};
@@ -189,19 +187,15 @@ async fn another_link_can_be_asked_for_and_an_old_one_expires() -> Result<()> {
 #[tokio::test]
 async fn an_unproven_address_forbids_the_first_payout() -> Result<()> {
     let site = Site::start().await?;
-    newcomer(&site, "new@example.com").await?;
-    let user = shared::ids::UserId(id_of(&site, "new@example.com").await?);
-    super::give(&site, user.0, "available", "20.00").await?;
-    let mut conn = site.pool.acquire().await?;
-    let line = shared::auth::seal::DataKeys::generate_line();
-    let keys = shared::auth::seal::DataKeys::parse(&line)?;
-    shared::users::set_bank_account(&mut conn, site.now(), &keys, user, "DE89370400440532013000", "Ann Lee").await?;
-    let ask = Ask { id: shared::ids::PayoutId::new(), user, amount: "10.00".parse()? };
-    let policy = &site.state.settings.payouts;
-    let mut asked = async || payouts::request(&mut conn, site.now(), &Room::open(), policy, &ask).await;
-    let Err(RequestError::Policy(violations)) = asked().await else { panic!("a payout to an unproven address") };
-    assert_eq!(violations, [Violation::NotVerified]);
+    let session = newcomer(&site, "new@example.com").await?;
+    super::give(&site, id_of(&site, "new@example.com").await?, "available", "20.00").await?;
+    let details = json!({ "iban": "DE89370400440532013000", "account_holder": "Ann Lee" });
+    let wish = json!({ "amount": "10.00", "method": "bank_transfer", "details": details });
+    let refused = session.post("/users/me/payouts", wish.clone()).await?;
+    assert_eq!(refused.status, 422, "{}", refused.body);
+    assert_eq!(refused.details()["violations"], json!(["The email address is not verified"]));
     verify(&site, &link(&site, "new@example.com", "verify_email").await?).await?;
-    assert!(asked().await.is_ok());
+    assert_eq!(session.post("/users/me/payouts", wish).await?.status, 201);
+    site.books_agree().await?;
     Ok(())
 }
