@@ -28,6 +28,7 @@ pub mod intake;
 pub mod jobs;
 pub mod ledger;
 pub mod limits;
+pub mod merchants;
 pub mod money;
 pub mod networks;
 pub mod notifications;
