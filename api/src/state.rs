@@ -14,6 +14,7 @@ use crate::extract::client::TrustedProxies;
 use crate::intake::{Intake, Limiter, Limits};
 use crate::limits::Rates;
 use crate::settings::Settings;
+use crate::v1::Totals;
 
 /// Shared by all calls; cheap to clone.
 pub type AppState = Arc<Shared>;
@@ -45,6 +46,8 @@ pub struct Shared {
     pub admitted_calls: Limiter,
     /// Whose word about a caller's address is believed.
     pub proxies: TrustedProxies,
+    /// How long the administrators' lists of purchases are.
+    pub(crate) purchase_totals: Totals,
 }
 
 /// What a process is made of.
@@ -88,6 +91,7 @@ impl Shared {
             refused_calls: Limiter::new(limits.refused),
             admitted_calls: Limiter::new(limits.admitted),
             proxies,
+            purchase_totals: Totals::default(),
         })
     }
 

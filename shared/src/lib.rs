@@ -21,6 +21,7 @@ pub mod config;
 pub mod db;
 pub mod deliveries;
 pub mod explain;
+pub mod flags;
 pub mod idempotency;
 pub mod ids;
 pub mod intake;

@@ -43,7 +43,9 @@ async fn rows_of(world: &World, queue: Queue) -> Result<Vec<(String, i64)>> {
     let claimed = jobs::claim::claim(&mut tx, now, world.worker, queue, &ids).await?;
     assert_eq!(claimed.len(), 1);
     let worked = match queue {
-        Queue::Confirm => shared::cashback::confirm::confirm(&mut tx, now, &room, world.worker, &claimed).await?,
+        Queue::Confirm => {
+            shared::cashback::confirm::confirm(&mut tx, now, &room, world.worker, &world.simulation, &claimed).await?
+        }
         _ => shared::cashback::mature::mature(&mut tx, now, &room, world.worker, &claimed).await?,
     };
     let _pushes = jobs::settle(&mut tx, now, &room, world.worker, &worked.answers).await?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use rust_decimal::Decimal;
+use shared::cashback::Simulation;
 use shared::clock::{Clock, Timestamp};
 use shared::deliveries::{Answer, Incoming};
 use shared::ids::{DeliveryId, JobId, MerchantId, OfferId, UserId, WorkerId};
@@ -31,6 +32,8 @@ pub struct World {
     pub clock: Clock,
     /// Who claims jobs here.
     pub worker: WorkerId,
+    /// What the simulated verifier refuses: nothing, unless a test says otherwise.
+    pub simulation: Simulation,
     /// The network `shopnet`.
     pub network: Arc<Network>,
     /// The shop.
@@ -73,6 +76,7 @@ pub fn says(order: &str, click: &str, word: Word, cents: i64) -> Statement {
         commission: None,
         click_ref: Some(click.into()),
         advertiser: None,
+        buyer: None,
         version_marker: None,
         occurred_at: None,
     }
@@ -102,7 +106,15 @@ impl World {
         .execute(&pool)
         .await?;
         let network = Arc::new(network);
-        Ok(Self { pool, clock: Clock::manual(NOON), worker: WorkerId::new(), network, merchant, offer })
+        Ok(Self {
+            pool,
+            clock: Clock::manual(NOON),
+            worker: WorkerId::new(),
+            simulation: Simulation::default(),
+            network,
+            merchant,
+            offer,
+        })
     }
 
     /// A verified shopper who left through us with this click.
@@ -230,7 +242,9 @@ impl World {
         let (now, room) = (self.clock.now(), Room::open());
         let mut tx = self.pool.begin().await?;
         let worked = match queue {
-            Queue::Confirm => shared::cashback::confirm::confirm(&mut tx, now, &room, self.worker, claimed).await?,
+            Queue::Confirm => {
+                shared::cashback::confirm::confirm(&mut tx, now, &room, self.worker, &self.simulation, claimed).await?
+            }
             Queue::Mature => shared::cashback::mature::mature(&mut tx, now, &room, self.worker, claimed).await?,
             Queue::Payout | Queue::Notify => bail!("{queue:?} calls peers: its own tests run it"),
         };

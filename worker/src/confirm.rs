@@ -1,5 +1,6 @@
 //! The confirm stage: asks each purchase's verifier.
 
+use shared::cashback::Simulation;
 use shared::cashback::confirm::confirm;
 use shared::clock::Timestamp;
 use shared::db::{Conn, StoreError};
@@ -10,7 +11,10 @@ use crate::stage::SetStage;
 
 /// Confirms purchases whose verdict is in.
 #[derive(Debug, Clone, Copy)]
-pub struct Confirm;
+pub struct Confirm {
+    /// What the simulated verifier refuses.
+    pub simulation: Simulation,
+}
 
 impl SetStage for Confirm {
     fn queue(&self) -> Queue {
@@ -25,6 +29,6 @@ impl SetStage for Confirm {
         worker: WorkerId,
         claimed: &[Claimed],
     ) -> Result<Worked, StoreError> {
-        confirm(conn, now, room, worker, claimed).await
+        confirm(conn, now, room, worker, &self.simulation, claimed).await
     }
 }

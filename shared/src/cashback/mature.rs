@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use serde_json::json;
-
 use super::mature_now;
-use crate::audit::{self, Actor, Record};
+use super::records::credited;
+use crate::audit::{self, Actor};
 use crate::clock::Timestamp;
 use crate::db::{Conn, StoreError};
 use crate::ids::{PurchaseId, UserId, WorkerId};
@@ -57,7 +56,8 @@ pub async fn mature(
     }
     purchases::store::update(conn, now, &matured.iter().collect::<Vec<_>>()).await?;
     ledger::store::write(conn, now, &book).await?;
-    audit::record(conn, now, &matured.iter().map(audit_record).collect::<Vec<_>>()).await?;
+    audit::record(conn, now, &matured.iter().map(|purchase| credited(Actor::System, purchase)).collect::<Vec<_>>())
+        .await?;
     let pushes = jobs::enqueue(conn, now, room, &next).await?;
     Ok(Worked { answers, pushes })
 }
@@ -71,14 +71,4 @@ fn decide(purchase: &Purchase, now: Timestamp) -> Option<Verdict> {
 fn next_jobs(purchase: &Purchase, now: Timestamp, traceparent: Option<&String>) -> [NewJob; 2] {
     let job = |kind, subject_id| NewJob { kind, subject_id, run_at: now, traceparent: traceparent.cloned() };
     [job(Kind::MailAvailable, purchase.id.0), job(Kind::AutoPayout, purchase.user.0)]
-}
-
-fn audit_record(purchase: &Purchase) -> Record {
-    Record {
-        actor: Actor::System,
-        action: "CASHBACK_CREDITED",
-        resource_type: "purchase",
-        resource_id: purchase.id.to_string(),
-        details: json!({ "user_id": purchase.user, "cashback_amount": purchase.cashback.to_string() }),
-    }
 }

@@ -115,6 +115,9 @@ pub fn rebook(before: Option<&Purchase>, after: &mut Purchase, money: &mut Money
 
     let cause = Cause::purchase(after.user, after.id, after.version);
     after.cashback = new;
+    if after.state.stands() {
+        after.awarded = new;
+    }
     after.cashback_state = match (&after.terms, old_state) {
         (None, _) => None,
         // A purchase that never stood was never awarded anything.

@@ -7,6 +7,8 @@ pub mod deliveries;
 mod evidence;
 mod money;
 mod scope;
+pub mod shopper;
+pub mod wallet;
 mod work;
 
 use serde::Serialize;

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use serde_json::json;
 use uuid::Uuid;
 
 use super::births::Births;
@@ -194,27 +193,8 @@ async fn write(
 
 /// Rejections and reversals are audited (contract §8).
 fn audit_record(folded: &Folded) -> Option<Record> {
-    let after = folded.after.as_ref()?;
     let prior = folded.before.as_ref().map(|before| before.state);
-    let action = match after.state {
-        _ if prior == Some(after.state) => return None,
-        State::Rejected => "PURCHASE_REJECTED",
-        State::Reversed => "PURCHASE_REVERSED",
-        State::Pending | State::Confirmed => return None,
-    };
-    Some(Record {
-        actor: Actor::System,
-        action,
-        resource_type: "purchase",
-        resource_id: after.id.to_string(),
-        details: json!({
-            "prior_status": prior.map(State::as_str),
-            "merchant_id": after.merchant,
-            "amount": after.sale.to_string(),
-            "currency": after.currency,
-            "reason": after.reason,
-        }),
-    })
+    cashback::records::ended(Actor::System, prior, folded.after.as_ref()?)
 }
 
 /// Which jobs the changes ask for, and which they made needless.

@@ -11,9 +11,9 @@ use crate::cashback::store::rates;
 use crate::clicks::store::{Click, by_ref};
 use crate::clock::Timestamp;
 use crate::db::{Conn, StoreError};
-use crate::ids::{MerchantId, PurchaseId};
+use crate::ids::{MerchantId, PurchaseId, UserId};
 use crate::money::Money;
-use crate::networks::Word;
+use crate::networks::{self, Word};
 use crate::offers::{Offer, Shop, store::shops};
 use crate::purchases::{Basis, Purchase, Report, State, Terms};
 use crate::reports::store::Cause;
@@ -33,8 +33,9 @@ impl Births {
         let refs: Vec<String> = reports.iter().filter_map(|report| report.said.click_ref.clone()).collect();
         let clicks = by_ref(conn, &refs).await?;
         let merchants = merchants(conn, reports).await?;
+        let declared = reports.iter().filter_map(|report| declared(report).map(|(_, merchant)| merchant));
         let all: Vec<MerchantId> =
-            clicks.values().map(|click| click.merchant).chain(merchants.values().copied()).collect();
+            clicks.values().map(|click| click.merchant).chain(merchants.values().copied()).chain(declared).collect();
         let shops = if all.is_empty() { HashMap::new() } else { shops(conn, &all).await? };
         let foreign: Vec<(String, Date)> = reports
             .iter()
@@ -57,21 +58,10 @@ impl Births {
         if matches!(said.word, Word::Declined | Word::Reversed) {
             return Err(Cause::NoPurchase);
         }
-        let click = said
-            .click_ref
-            .as_ref()
-            .and_then(|click_ref| self.clicks.get(click_ref))
-            .filter(|click| click.network == report.network)
-            .ok_or(Cause::UnknownClick)?;
-        let merchant = match &said.advertiser {
-            None => click.merchant,
-            Some(advertiser) => {
-                *self.merchants.get(&(report.network.clone(), advertiser.clone())).ok_or(Cause::UnknownMerchant)?
-            }
-        };
+        let (user, merchant, promised) = self.whose(report)?;
         let occurred_at = occurred(report);
         let currency = said.sale.as_ref().or(said.commission.as_ref()).map_or("EUR", |(_, currency)| currency);
-        let (terms, reason) = match self.promise(click, merchant, day_of(occurred_at)) {
+        let (terms, reason) = match self.promise(promised, merchant, day_of(occurred_at)) {
             Ok(offer) => (Some(self.terms(offer, report, currency, occurred_at)?), None),
             Err(reason) => (None, Some(reason.to_owned())),
         };
@@ -79,7 +69,7 @@ impl Births {
             id: PurchaseId::new(),
             network: report.network.clone(),
             group_key: said.group_key.clone(),
-            user: click.user,
+            user,
             merchant,
             click_ref: said.click_ref.clone(),
             state: State::Pending,
@@ -95,6 +85,7 @@ impl Births {
             raw_award: Money::ZERO,
             cashback_state: None,
             cashback: Money::ZERO,
+            awarded: Money::ZERO,
             reason,
             occurred_at,
             created_at: now,
@@ -106,10 +97,38 @@ impl Births {
         })
     }
 
-    /// The click's promise if it was made for this shop, else the offer that is active on that day.
-    fn promise<'a>(&'a self, click: &'a Click, merchant: MerchantId, day: Date) -> Result<&'a Offer, &'static str> {
+    /// Who bought, where, and what was promised when they left through us. Network `self` names both itself, all
+    /// others name a click.
+    fn whose(&self, report: &Report) -> Result<(UserId, MerchantId, Option<&Offer>), Cause> {
+        if let Some((buyer, merchant)) = declared(report) {
+            return Ok((buyer, merchant, None));
+        }
+        let said = &report.said;
+        let click = said
+            .click_ref
+            .as_ref()
+            .and_then(|click_ref| self.clicks.get(click_ref))
+            .filter(|click| click.network == report.network)
+            .ok_or(Cause::UnknownClick)?;
+        let merchant = match &said.advertiser {
+            None => click.merchant,
+            Some(advertiser) => {
+                *self.merchants.get(&(report.network.clone(), advertiser.clone())).ok_or(Cause::UnknownMerchant)?
+            }
+        };
+        // A click at one shop promises nothing at another.
+        Ok((click.user, merchant, click.promised.as_ref().filter(|_| click.merchant == merchant)))
+    }
+
+    /// What was promised at the click, else the offer that is active on that day.
+    fn promise<'a>(
+        &'a self,
+        promised: Option<&'a Offer>,
+        merchant: MerchantId,
+        day: Date,
+    ) -> Result<&'a Offer, &'static str> {
         let shop = self.shops.get(&merchant).filter(|shop| shop.active).ok_or("this shop takes no part any more")?;
-        if let Some(promised) = click.promised.as_ref().filter(|_| click.merchant == merchant) {
+        if let Some(promised) = promised {
             return Ok(promised);
         }
         shop.offers
@@ -149,6 +168,12 @@ impl Births {
         self.shops.extend(other.shops);
         self.rates.extend(other.rates);
     }
+}
+
+/// Buyer and merchant where the report names them itself: only network `self` does, and its advertiser is our merchant.
+fn declared(report: &Report) -> Option<(UserId, MerchantId)> {
+    let buyer = report.said.buyer.filter(|_| report.network == networks::SELF)?;
+    Some((buyer, report.said.advertiser.as_deref()?.parse().ok()?))
 }
 
 fn occurred(report: &Report) -> Timestamp {

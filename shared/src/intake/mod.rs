@@ -6,11 +6,13 @@
 
 mod apply;
 mod births;
+mod declare;
 mod fold;
 mod matching;
 mod replay;
 mod take_in;
 
+pub use declare::{Declaration, DeclareError, Declared, LONGEST_KEY, declare};
 pub use matching::match_waiting;
 pub use replay::{Replayed, SLICE as REPLAY_SLICE, Which, replay};
 pub use take_in::take_in;

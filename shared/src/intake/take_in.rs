@@ -54,7 +54,7 @@ pub async fn take_in(
 }
 
 /// How a delivery was seen before.
-enum Seen {
+pub(super) enum Seen {
     Repeated(DeliveryId),
     OtherBody(DeliveryId),
 }
@@ -100,7 +100,12 @@ pub(super) fn reports_of(delivery: &Incoming) -> Vec<Report> {
         .collect()
 }
 
-fn result_of(delivery: &Incoming, seen: Option<&Seen>, reports: &[ReportId], applied: &Applied) -> DeliveryResult {
+pub(super) fn result_of(
+    delivery: &Incoming,
+    seen: Option<&Seen>,
+    reports: &[ReportId],
+    applied: &Applied,
+) -> DeliveryResult {
     let result = |answer, reason: Option<String>, duplicate_of, effects| DeliveryResult {
         delivery: delivery.id,
         network: delivery.network.name.clone(),

@@ -11,6 +11,8 @@ pub struct Policy {
     pub base: Duration,
     /// No wait is longer.
     pub cap: Duration,
+    /// Whether the wait is drawn at random below the bound, or is the bound itself.
+    pub jitter: bool,
     /// Whether such failures use up the job's attempts ([`MAX_FAILURES`]).
     pub bounded: bool,
 }
@@ -21,11 +23,13 @@ pub const MAX_FAILURES: i32 = 8;
 /// The table of error classes.
 #[must_use]
 pub fn policy(class: ErrorClass) -> Policy {
-    match class {
-        ErrorClass::Internal => Policy { base: Duration::from_secs(1), cap: Duration::from_secs(60), bounded: false },
-        ErrorClass::Peer => Policy { base: Duration::from_secs(2), cap: Duration::from_secs(300), bounded: false },
-        ErrorClass::Refused => Policy { base: Duration::from_secs(30), cap: Duration::from_secs(3600), bounded: true },
-    }
+    let (base, cap, jitter, bounded) = match class {
+        ErrorClass::Internal => (1, 60, true, false),
+        ErrorClass::Peer => (2, 300, true, false),
+        ErrorClass::Refused => (30, 3600, true, true),
+        ErrorClass::NotFound => (1, 1, false, false),
+    };
+    Policy { base: Duration::from_secs(base), cap: Duration::from_secs(cap), jitter, bounded }
 }
 
 /// What follows a failure.
@@ -61,6 +65,9 @@ pub fn after_failure(class: ErrorClass, failures: i32, max_failures: i32, random
 fn wait(policy: Policy, failures: i32, random: u64) -> Duration {
     let doublings = u32::try_from(failures.saturating_sub(1)).unwrap_or(0).min(31);
     let longest = policy.base.saturating_mul(1 << doublings).min(policy.cap);
+    if !policy.jitter {
+        return longest;
+    }
     let longest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX - 1);
     Duration::from_millis(random % (longest + 1))
 }
@@ -72,7 +79,12 @@ mod tests {
     use super::*;
 
     fn any_class() -> impl Strategy<Value = ErrorClass> {
-        prop_oneof![Just(ErrorClass::Internal), Just(ErrorClass::Peer), Just(ErrorClass::Refused)]
+        prop_oneof![
+            Just(ErrorClass::Internal),
+            Just(ErrorClass::Peer),
+            Just(ErrorClass::Refused),
+            Just(ErrorClass::NotFound)
+        ]
     }
 
     proptest! {

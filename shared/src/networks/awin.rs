@@ -129,6 +129,7 @@ fn statement(notification: Notification<'_>) -> Result<Statement, Refusal> {
         commission: fields::priced("commission", commission, currency.as_deref())?,
         click_ref: id("clickRef", notification.click_ref)?,
         advertiser: id("merchantId", notification.merchant_id)?,
+        buyer: None,
         version_marker: None,
         occurred_at: date(notification.transaction_date)?,
     })
@@ -177,6 +178,7 @@ mod tests {
             commission: Some(("2.43".parse().unwrap(), "GBP".into())),
             click_ref: Some("u81-c55".into()),
             advertiser: Some("4411".into()),
+            buyer: None,
             version_marker: None,
             occurred_at: Some(Timestamp::from_unix_timestamp(1_772_360_100).unwrap()),
         }

@@ -20,7 +20,11 @@ use rust_decimal::Decimal;
 use time::Duration;
 
 use crate::clock::Timestamp;
+use crate::ids::UserId;
 use crate::money::Money;
+
+/// The network of purchases that shoppers declare themselves (contract §2, `POST /purchases/`).
+pub const SELF: &str = "self";
 
 /// A source of reports and its rules (table `networks`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,6 +175,8 @@ pub struct Statement {
     pub click_ref: Option<String>,
     /// The network's number for the shop.
     pub advertiser: Option<String>,
+    /// Who bought, where the source itself says so (network `self`); networks name a click instead.
+    pub buyer: Option<UserId>,
     /// The network's own order of statements: a number or Unix milliseconds. None: arrival decides.
     pub version_marker: Option<i64>,
     /// The purchase's own time.

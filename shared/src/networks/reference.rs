@@ -111,6 +111,7 @@ fn statement(row: &str) -> Result<Statement, Refusal> {
         )?,
         click_ref: fields::reference("click_ref", row.click_ref)?,
         advertiser: fields::reference("advertiser_id", row.advertiser_id)?,
+        buyer: None,
         version_marker: match fields::whole("version", row.version)? {
             Some(version) => Some(version),
             None => modified_at.and_then(|at| i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok()),

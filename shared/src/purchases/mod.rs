@@ -3,8 +3,12 @@
 //! Everything a network says about one order is folded into its [`Order`] and from there into one [`Purchase`]
 //! (`state`, pure). `store` is the SQL. What a purchase means in money is decided in `cashback`.
 
+pub mod list;
 pub mod state;
 pub mod store;
+mod wake;
+
+pub use wake::{Scope, wake_parked};
 
 use std::collections::BTreeMap;
 
@@ -194,6 +198,8 @@ pub struct Purchase {
     pub cashback_state: Option<CashbackState>,
     /// What the ledger holds for it now.
     pub cashback: Money,
+    /// What was last awarded while it stood; rejection and reversal keep it (contract §5 shows it afterwards).
+    pub awarded: Money,
     /// Why it is what it is, in words for the shopper.
     pub reason: Option<String>,
     /// The purchase's own time.

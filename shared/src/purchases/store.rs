@@ -29,6 +29,7 @@ pub async fn lock(conn: &mut Conn, ids: &[PurchaseId]) -> Result<Vec<Purchase>, 
                   sale_amount, currency, commission_amount, commission_currency, rate,
                   offer_id AS "offer_id: OfferId", term_kind, term_value, term_basis, term_cap AS "term_cap: Money",
                   cap_month, raw_award AS "raw_award: Money", cashback_state, cashback_amount AS "cashback_amount: Money",
+                  awarded AS "awarded: Money",
                   reason, occurred_at, created_at, confirmed_at, mature_on, matures_at, matured_at, network_paid_at
            FROM purchases
            WHERE id = ANY($1)
@@ -67,6 +68,7 @@ struct Row {
     raw_award: Money,
     cashback_state: Option<String>,
     cashback_amount: Money,
+    awarded: Money,
     reason: Option<String>,
     occurred_at: Timestamp,
     created_at: Timestamp,
@@ -124,6 +126,7 @@ impl TryFrom<Row> for Purchase {
             raw_award: row.raw_award,
             cashback_state,
             cashback: row.cashback_amount,
+            awarded: row.awarded,
             reason: row.reason,
             occurred_at: row.occurred_at,
             created_at: row.created_at,
@@ -151,13 +154,13 @@ pub async fn insert(conn: &mut Conn, now: Timestamp, purchases: &[&Purchase]) ->
                                 created_at, offer_id, term_kind, term_value, term_basis, term_cap, cap_month, rate,
                                 state, version, word, word_trusted, sale_amount, commission_amount,
                                 commission_currency, raw_award, cashback_state, cashback_amount, reason,
-                                network_paid_at, trusted_heard, updated_at)
+                                network_paid_at, trusted_heard, awarded, updated_at)
          SELECT t.*, $1
          FROM UNNEST($2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::uuid[], $7::text[], $8::text[],
                      $9::timestamptz[], $10::timestamptz[], $11::uuid[], $12::text[], $13::numeric[], $14::text[],
                      $15::numeric[], $16::date[], $17::numeric[], $18::text[], $19::int[], $20::text[], $21::bool[],
                      $22::numeric[], $23::numeric[], $24::text[], $25::numeric[], $26::text[], $27::numeric[],
-                     $28::text[], $29::timestamptz[], $30::bool[]) AS t",
+                     $28::text[], $29::timestamptz[], $30::bool[], $31::numeric[]) AS t",
         now,
         &column.ids,
         &purchases.iter().map(|p| p.network.clone()).collect::<Vec<_>>(),
@@ -191,6 +194,7 @@ pub async fn insert(conn: &mut Conn, now: Timestamp, purchases: &[&Purchase]) ->
         &column.reasons as &[Option<String>],
         &column.network_paid as &[Option<Timestamp>],
         &column.trusted_heard,
+        &column.awarded,
     )
     .execute(conn)
     .await?
@@ -214,13 +218,14 @@ pub async fn update(conn: &mut Conn, now: Timestamp, purchases: &[&Purchase]) ->
              commission_currency = t.commission_currency, raw_award = t.raw_award,
              cashback_state = t.cashback_state, cashback_amount = t.cashback_amount, reason = t.reason,
              network_paid_at = t.network_paid_at, confirmed_at = t.confirmed_at, mature_on = t.mature_on,
-             matures_at = t.matures_at, matured_at = t.matured_at, updated_at = $1
+             matures_at = t.matures_at, matured_at = t.matured_at, awarded = t.awarded, updated_at = $1
          FROM UNNEST($2::uuid[], $3::text[], $4::int[], $5::text[], $6::bool[], $7::numeric[], $8::numeric[],
                      $9::text[], $10::numeric[], $11::text[], $12::numeric[], $13::text[], $14::timestamptz[],
-                     $15::timestamptz[], $16::text[], $17::timestamptz[], $18::timestamptz[], $19::bool[])
+                     $15::timestamptz[], $16::text[], $17::timestamptz[], $18::timestamptz[], $19::bool[],
+                     $20::numeric[])
               AS t(id, state, version, word, word_trusted, sale_amount, commission_amount, commission_currency,
                    raw_award, cashback_state, cashback_amount, reason, network_paid_at, confirmed_at, mature_on,
-                   matures_at, matured_at, trusted_heard)
+                   matures_at, matured_at, trusted_heard, awarded)
          WHERE purchases.id = t.id AND purchases.version = t.version - 1",
         now,
         &column.ids,
@@ -242,6 +247,7 @@ pub async fn update(conn: &mut Conn, now: Timestamp, purchases: &[&Purchase]) ->
         &purchases.iter().map(|p| p.matures_at).collect::<Vec<_>>() as &[Option<Timestamp>],
         &purchases.iter().map(|p| p.matured_at).collect::<Vec<_>>() as &[Option<Timestamp>],
         &column.trusted_heard,
+        &column.awarded,
     )
     .execute(conn)
     .await?
@@ -263,6 +269,7 @@ struct Columns {
     raw_awards: Vec<Decimal>,
     cashback_states: Vec<Option<String>>,
     cashbacks: Vec<Decimal>,
+    awarded: Vec<Decimal>,
     reasons: Vec<Option<String>>,
     network_paid: Vec<Option<Timestamp>>,
 }
@@ -283,6 +290,7 @@ impl Columns {
             raw_awards: purchases.iter().map(|p| p.raw_award.decimal()).collect(),
             cashback_states: purchases.iter().map(|p| p.cashback_state.map(|s| s.as_str().to_owned())).collect(),
             cashbacks: purchases.iter().map(|p| p.cashback.decimal()).collect(),
+            awarded: purchases.iter().map(|p| p.awarded.decimal()).collect(),
             reasons: purchases.iter().map(|p| p.reason.clone()).collect(),
             network_paid: purchases.iter().map(|p| p.network_paid_at).collect(),
         }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::db::{Conn, StoreError, expect_rows};
-use crate::ids::{DeliveryId, PurchaseId, ReportId};
+use crate::ids::{DeliveryId, PurchaseId, ReportId, UserId};
 use crate::networks::{Statement, Word};
 use crate::purchases::{Order, Report};
 
@@ -135,10 +135,11 @@ pub async fn insert_reports(conn: &mut Conn, reports: &[Report]) -> Result<(), S
     let inserted = sqlx::query!(
         "INSERT INTO reports (id, delivery_id, network, group_key, row_key, word, raw_word, reason, sale_amount,
                               sale_currency, commission_amount, commission_currency, click_ref, advertiser,
-                              version_marker, occurred_at, trusted, received_at)
+                              version_marker, occurred_at, trusted, received_at, user_id)
          SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
                               $8::text[], $9::numeric[], $10::text[], $11::numeric[], $12::text[], $13::text[],
-                              $14::text[], $15::bigint[], $16::timestamptz[], $17::bool[], $18::timestamptz[])",
+                              $14::text[], $15::bigint[], $16::timestamptz[], $17::bool[], $18::timestamptz[],
+                              $19::uuid[])",
         &reports.iter().map(|r| r.id.0).collect::<Vec<_>>(),
         &reports.iter().map(|r| r.delivery.0).collect::<Vec<_>>(),
         &reports.iter().map(|r| r.network.clone()).collect::<Vec<_>>(),
@@ -157,6 +158,7 @@ pub async fn insert_reports(conn: &mut Conn, reports: &[Report]) -> Result<(), S
         &reports.iter().map(|r| r.said.occurred_at).collect::<Vec<_>>() as &[Option<Timestamp>],
         &reports.iter().map(|r| r.trusted).collect::<Vec<_>>(),
         &reports.iter().map(|r| r.received_at).collect::<Vec<_>>(),
+        &reports.iter().map(|r| r.said.buyer.map(|user| user.0)).collect::<Vec<_>>() as &[Option<Uuid>],
     )
     .execute(conn)
     .await?
@@ -178,7 +180,7 @@ pub async fn waiting(conn: &mut Conn, keys: &[OrderKey]) -> Result<Vec<Report>, 
         r#"SELECT r.id AS "id: ReportId", r.delivery_id AS "delivery: DeliveryId", r.network, r.group_key, r.row_key,
                   r.word, r.raw_word, r.reason, r.sale_amount, r.sale_currency, r.commission_amount,
                   r.commission_currency, r.click_ref, r.advertiser, r.version_marker, r.occurred_at, r.trusted,
-                  r.received_at
+                  r.received_at, r.user_id AS "buyer: UserId"
            FROM waiting_reports w
            JOIN UNNEST($1::text[], $2::text[]) AS t(network, group_key)
                 ON w.network = t.network AND w.group_key = t.group_key
@@ -211,6 +213,7 @@ pub async fn waiting(conn: &mut Conn, keys: &[OrderKey]) -> Result<Vec<Report>, 
                     commission: row.commission_amount.zip(row.commission_currency),
                     click_ref: row.click_ref,
                     advertiser: row.advertiser,
+                    buyer: row.buyer,
                     version_marker: row.version_marker,
                     occurred_at: row.occurred_at,
                 },

@@ -1,5 +1,6 @@
 //! Decides whether purchases stand.
 
+use shared::cashback::Simulation;
 use worker::confirm::Confirm;
 use worker::runtime;
 
@@ -8,5 +9,5 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    runtime::run_set_stage(Confirm).await
+    runtime::run_set_stage(Confirm { simulation: Simulation::from_env()? }).await
 }

@@ -62,7 +62,11 @@ impl<R: Rail> Desk<R> {
             | Kind::MailAvailable
             | Kind::MailReversed
             | Kind::MailPayoutSent
-            | Kind::MailPayoutFailed => self.refuse(claimed).await,
+            | Kind::MailPayoutFailed
+            | Kind::MailVerifyEmail
+            | Kind::MailResetPassword
+            | Kind::MailPasswordChanged
+            | Kind::MailEmailChanged => self.refuse(claimed).await,
         }
     }
 

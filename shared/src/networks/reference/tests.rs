@@ -43,6 +43,7 @@ fn a_whole_row_is_read_field_by_field() {
             commission: Some(("2.43".parse().unwrap(), "USD".into())),
             click_ref: Some("c1".into()),
             advertiser: Some("4411".into()),
+            buyer: None,
             version_marker: Some(3),
             occurred_at: Some(Timestamp::from_unix_timestamp(1_772_360_100).unwrap()),
         }
