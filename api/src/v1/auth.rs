@@ -145,7 +145,7 @@ async fn login(
     Caller(address): Caller,
     Body(login): Body<Login>,
 ) -> Result<Json<TokenPair>, Problem> {
-    let subjects = [address.to_string(), format!("{address} {}", input::digest(&login.email))];
+    let subjects = [address.to_string(), input::digest(&login.email)];
     state.rates.check(Rule::Login, &subjects).await?;
     let wrong = || unauthorized("INVALID_CREDENTIALS", "The email address or the password is wrong.");
     let proof = users::prove_by_email(&state.pool, &login.email, login.password).await.map_err(input::unproven)?;

@@ -50,7 +50,10 @@ pub async fn list(conn: &mut Conn, filter: &Filter, offset: i64, limit: i64) -> 
         Some(user) => of_user(conn, user, filter, offset, limit).await?,
         None => of_all(conn, filter, offset, limit).await?,
     };
-    let total = count(conn, filter).await?;
+    let found = i64::try_from(rows.len()).unwrap_or(limit);
+    // A page that is not full is the end of the list: its total needs no counting.
+    let is_end = found < limit && (found > 0 || offset == 0);
+    let total = if is_end { offset + found } else { count(conn, filter).await? };
     let listed = rows
         .into_iter()
         .map(|row| {
