@@ -4,14 +4,14 @@
 use serde_json::json;
 use uuid::Uuid;
 
+use super::MANUAL;
 use super::process::{self, Decision, ProcessError, Word};
 use super::state::{Standing, State};
 use super::store::{self, Answer, Payout};
 use super::write::{self, Transition};
-use super::{MANUAL, State as PayoutState};
 use crate::audit::{self, Actor, Record};
 use crate::clock::Timestamp;
-use crate::db::{Conn, StoreError, expect_rows};
+use crate::db::{Conn, StoreError};
 use crate::ids::{PayoutId, UserId};
 use crate::jobs::{self, Kind, Pushes, Room};
 use crate::ledger::{self, Cause};
@@ -53,7 +53,7 @@ pub enum OperatorError {
     ReasonNeeded,
     /// Its state does not allow it.
     #[error("not allowed for a payout that is {}", .0.as_str())]
-    NotAllowed(PayoutState),
+    NotAllowed(State),
     /// The bank still answers for it.
     #[error("its last call was answered, so the bank's word is still to come; it is neither unknown nor given up")]
     UnderWay,
@@ -200,7 +200,6 @@ pub async fn lift_stop(conn: &mut Conn, now: Timestamp, id: Uuid, agreed: &Agree
     if lifted == 0 {
         return Err(OperatorError::NotFound);
     }
-    expect_rows("lift payout stop", 1, lifted)?;
     let details = json!({"second": agreed.second, "reason": agreed.reason});
     audit::record(conn, now, &[record("PAYOUT_STOP_LIFTED", "payout_stop", id, agreed, details)]).await?;
     Ok(())
