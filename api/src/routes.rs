@@ -39,7 +39,7 @@ pub fn public(state: AppState) -> Router {
         .route("/health/ready", get(ready))
         .route("/openapi.json", get(move || openapi::serve(Arc::clone(&document))))
         // Only the contract is for pages of other origins.
-        .merge(contract.layer(cors(&state)))
+        .merge(contract.method_not_allowed_fallback(error::wrong_method).layer(cors(&state)))
         .method_not_allowed_fallback(error::wrong_method)
         .fallback(error::unknown_route)
         .layer(CatchPanicLayer::custom(error::panicked))
