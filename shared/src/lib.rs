@@ -33,6 +33,7 @@ pub mod money;
 pub mod networks;
 pub mod notifications;
 pub mod offers;
+pub mod original;
 pub mod payouts;
 pub mod purchases;
 pub mod reports;

@@ -3,4 +3,8 @@
 mod accounts;
 mod catalogue;
 mod conventions;
+mod import;
+mod ios;
 mod payouts;
+mod profile;
+mod races;

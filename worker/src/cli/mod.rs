@@ -9,6 +9,7 @@ pub mod audit;
 pub mod check;
 pub mod deliveries;
 pub mod explain;
+pub mod import;
 pub mod jobs;
 pub mod key;
 pub mod migrate;
@@ -69,6 +70,8 @@ pub enum Command {
     /// Networks and their rules.
     #[command(subcommand)]
     Network(networks::Command),
+    /// Move an original ClickNBack database here. Safe to run again. Exit code 1 when keys here are in the way.
+    ImportOriginal(import::Arguments),
 }
 
 /// What a command found out or did.
@@ -127,6 +130,7 @@ async fn run(command: Command, clock: &Clock) -> anyhow::Result<Answer> {
         Command::Audit => audit::run(&pool()?).await,
         Command::Key(command) => Ok(key::run(&command)),
         Command::Network(networks::Command::List) => networks::list(&pool()?).await,
+        Command::ImportOriginal(arguments) => import::run(&pool()?, clock.now(), &arguments).await,
     }
 }
 
@@ -184,6 +188,7 @@ mod tests {
             "clicknback deliveries replay --network awin --since 2026-11-01T00:00:00Z",
             "clicknback deliveries replay 01890a5d-ac96-774b-bcce-b302099a8057",
             "clicknback explain ORDER-1",
+            "clicknback import-original --from postgresql+asyncpg://reader@old/clicknback --dry-run --json",
             "clicknback payouts list --state processing",
             "clicknback payouts show 01890a5d-ac96-774b-bcce-b302099a8057 --account --by a@example.com",
             "clicknback payouts end 01890a5d-ac96-774b-bcce-b302099a8057 --paid B1 --by a --second b --reason asked",
