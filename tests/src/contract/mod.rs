@@ -13,8 +13,9 @@ use api::state::{AppState, Parts, Shared};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use shared::auth::seal::DataKeys;
+use shared::cashback::Simulation;
 use shared::clock::{Clock, Timestamp};
-use shared::ids::{JobId, WorkerId};
+use shared::ids::{JobId, MerchantId, WorkerId};
 use shared::jobs::redis::Pusher;
 use shared::jobs::{self, Queue, Room};
 use shared::ledger::audit;
@@ -40,6 +41,8 @@ pub struct Site {
     pub state: AppState,
     /// Where the router listens, without a slash at the end.
     pub url: String,
+    /// What the simulated verifier refuses: the purchases at BankSimFail, after three attempts.
+    pub simulation: Simulation,
     client: Client,
     worker: WorkerId,
     stop: CancellationToken,
@@ -155,6 +158,7 @@ impl Site {
             state,
             url,
             client: Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?,
+            simulation: Simulation { rejects: Some(MerchantId(seed::BANK_SIM_FAIL)), attempts: 3 },
             worker: WorkerId::new(),
             stop,
         })
@@ -221,7 +225,9 @@ impl Site {
         let claimed = jobs::claim::claim(&mut *self.pool.acquire().await?, now, self.worker, queue, &ids).await?;
         let mut tx = self.pool.begin().await?;
         let worked = match queue {
-            Queue::Confirm => shared::cashback::confirm::confirm(&mut tx, now, &room, self.worker, &claimed).await?,
+            Queue::Confirm => {
+                shared::cashback::confirm::confirm(&mut tx, now, &room, self.worker, &self.simulation, &claimed).await?
+            }
             Queue::Mature => shared::cashback::mature::mature(&mut tx, now, &room, self.worker, &claimed).await?,
             Queue::Payout | Queue::Notify => bail!("{queue:?} calls peers: its own tests run it"),
         };
