@@ -26,6 +26,20 @@ CREATE TABLE one_time_tokens (
 CREATE INDEX one_time_tokens_by_user ON one_time_tokens (user_id, created_at);
 CREATE INDEX one_time_tokens_by_expiry ON one_time_tokens (expires_at);
 
+-- What an address is told about its account without a link. The id is the subject of the mail.
+CREATE TABLE account_notices (
+    id         uuid PRIMARY KEY,
+    user_id    uuid NOT NULL REFERENCES users,
+    event      text NOT NULL CHECK (event IN ('password_changed', 'email_changed')),
+    email      text NOT NULL,                    -- whom to tell: of a changed address, the earlier one
+    created_at timestamptz NOT NULL
+);
+CREATE INDEX account_notices_by_user ON account_notices (user_id);
+CREATE INDEX account_notices_by_age ON account_notices (created_at);
+
+-- For the export of one's own data.
+CREATE INDEX notifications_by_user ON notifications (user_id, sent_at);
+
 ALTER TABLE users
     ADD COLUMN deleted_at timestamptz,                        -- anonymised: only the row and its money's history stay
     ADD COLUMN muted_events text[] NOT NULL DEFAULT '{}';     -- events the shopper wants no mail about
@@ -33,7 +47,9 @@ CREATE INDEX users_newest ON users (created_at, id);
 
 INSERT INTO cron (name, every_seconds, next_at) VALUES ('forget_old_tokens', 3600, now());
 
-GRANT SELECT, INSERT, UPDATE ON refresh_tokens, one_time_tokens TO clicknback_api;
+-- Deleting an account deletes these too: they hold its address and its sessions.
+GRANT SELECT, INSERT, UPDATE, DELETE ON refresh_tokens, one_time_tokens TO clicknback_api;
+GRANT SELECT, INSERT, DELETE ON account_notices TO clicknback_api;
 -- dispatch forgets what has expired; notify writes the link of a token into its mail.
-GRANT SELECT, DELETE ON refresh_tokens, one_time_tokens TO clicknback_worker;
+GRANT SELECT, DELETE ON refresh_tokens, one_time_tokens, account_notices TO clicknback_worker;
 GRANT SELECT (deleted_at, muted_events) ON users TO clicknback_worker;

@@ -12,3 +12,20 @@ CREATE INDEX payouts_by_state ON payouts (state, requested_at, id);
 
 GRANT DELETE ON bank_accounts TO clicknback_api;
 GRANT SELECT, INSERT, UPDATE ON payout_stops TO clicknback_api;
+
+-- A payout goes to the account that was stored when it was requested: a later change cannot redirect it. Copied from
+-- bank_accounts as it stands there: sealed, bound to user_id.
+ALTER TABLE payouts
+    ADD COLUMN account_key_id text,
+    ADD COLUMN account_sealed bytea,       -- null: there was none; it is cancelled when it would begin
+    ADD COLUMN account_masked text;        -- what a screen may show
+UPDATE payouts SET account_key_id = key_id, account_sealed = sealed, account_masked = masked
+FROM bank_accounts WHERE bank_accounts.user_id = payouts.user_id AND state IN ('requested', 'in_review');
+
+-- A line of a statement that cannot be read is kept by its number, so that the lines after it are not held up.
+ALTER TABLE bank_movements
+    ALTER COLUMN kind DROP NOT NULL,
+    ALTER COLUMN key DROP NOT NULL,
+    ALTER COLUMN reference DROP NOT NULL,
+    ALTER COLUMN amount DROP NOT NULL,
+    ADD CHECK (outcome = 'quarantined' OR (kind IS NOT NULL AND key IS NOT NULL AND reference IS NOT NULL AND amount IS NOT NULL));

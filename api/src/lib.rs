@@ -49,6 +49,8 @@ pub async fn run() -> anyhow::Result<()> {
         db::connect_lazy(&config::required("DATABASE_URL")?, "api", config::parsed("POOL_SIZE", "a number", 10)?)?;
     let pusher = Pusher::connect(&config::required("REDIS_URL")?, pool.clone()).await.context("REDIS_URL")?;
     let settings = Settings::from_env()?;
+    let rates =
+        Rates::connect(Rates::rules(&settings.profile)?, &config::required("REDIS_URL")?).context("REDIS_URL")?;
     let key_file = config::required("DATA_KEY_FILE")?;
     let data_keys = Arc::new(DataKeys::load(Path::new(&key_file))?);
     let proxies: TrustedProxies =
@@ -65,7 +67,7 @@ pub async fn run() -> anyhow::Result<()> {
         pusher: Some(pusher),
         data_keys,
         settings,
-        rates: Rates::default(),
+        rates,
         networks: Arc::clone(&networks),
         limits: Limits::default(),
         proxies,

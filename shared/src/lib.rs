@@ -27,6 +27,7 @@ pub mod ids;
 pub mod intake;
 pub mod jobs;
 pub mod ledger;
+pub mod limits;
 pub mod money;
 pub mod networks;
 pub mod notifications;

@@ -285,7 +285,7 @@ async fn a_payout_not_yet_begun_is_cancelled_to_take_cashback_back() -> Result<(
     world.hear(says("o1", "c1", Word::Approved, 40_000)).await?;
     world.hear(says("o2", "c2", Word::Approved, 20_000)).await?;
     world.confirm_and_mature().await?;
-    let policy = shared::payouts::Policy { rail: "sandbox".into(), minimum: shared::money::Money::from_cents(1_000) };
+    let policy = shared::payouts::Policy::on("sandbox");
     let claimed = world.claim(Queue::Payout).await?;
     let mut tx = world.pool.begin().await?;
     shared::payouts::auto(&mut tx, world.clock.now(), &shared::jobs::Room::open(), world.worker, &policy, &claimed)

@@ -6,6 +6,8 @@
     reason = "a helper of tests stops at the first surprise, like a test"
 )]
 
+use shared::auth::link::LinkTokens;
+use shared::auth::seal::DataKeys;
 use shared::clock::Clock;
 use shared::ids::{JobId, WorkerId};
 use shared::jobs::redis::Pusher;
@@ -55,7 +57,8 @@ impl Scene {
                  sale_amount, currency, raw_award, cashback_state, cashback_amount, occurred_at, created_at, updated_at)
              VALUES ($3, 'reference', 'O-1', $1, $2, 'pending', 1, 'tracked', true, true, 100, 'EUR', 5, 'pending', 5, now(), now(), now())";
         sqlx::query(insert).bind(user).bind(merchant).bind(purchase).execute(&pool).await.unwrap();
-        let stage = Notify::new(mailer, site);
+        let links = LinkTokens::new(&DataKeys::parse(&DataKeys::generate_line()).unwrap());
+        let stage = Notify::new(mailer, site, links);
         Self { pool, sink, stage, clock, worker: WorkerId::new(), user, purchase }
     }
 

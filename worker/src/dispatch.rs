@@ -87,6 +87,23 @@ pub async fn match_waiting(context: Context) -> Result<String> {
     Ok(format!("{orders} orders tried"))
 }
 
+/// The cron entry `forget_old_tokens`: deletes tokens and notices whose time is over, a slice a transaction.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn forget_old_tokens(context: Context) -> Result<String> {
+    let mut gone = 0;
+    // Bounded: what is left is for the next run.
+    for _ in 0..100 {
+        let slice = shared::users::forget_old_tokens(&mut *context.pool.acquire().await?, context.clock.now()).await?;
+        gone += slice;
+        if slice == 0 {
+            break;
+        }
+    }
+    Ok(format!("{gone} forgotten"))
+}
+
 impl std::fmt::Debug for Cron {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()

@@ -103,6 +103,26 @@ impl Fields {
         self.optional(name, TEXTS, texts)
     }
 
+    /// What `read` finds in an object; absent or null is `Some(None)`. Its violations are told as `name.field`.
+    pub fn optional_object<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<Option<T>> {
+        let Some(given) = self.given.get(name) else { return Some(None) };
+        if given.is_null() {
+            return Some(None);
+        }
+        let Some(inner) = given.object() else { return self.refused(name, OBJECT) };
+        let mut inner = Self::new(inner);
+        let value = read(&mut inner);
+        let clean = inner.violations.is_empty();
+        for (field, reason) in inner.violations {
+            self.violations.push((format!("{name}.{field}"), reason));
+        }
+        value.filter(|_| clean).map(Some)
+    }
+
     /// An id in any spelling.
     pub fn uuid(&mut self, name: &'static str) -> Option<Uuid> {
         self.required(name, UUID, given::uuid)
@@ -199,6 +219,7 @@ impl Fields {
 
 const TEXT: &str = "Input should be a valid string";
 const TEXTS: &str = "Input should be a list of strings";
+const OBJECT: &str = "Input should be a valid dictionary or object";
 const UUID: &str = "Input should be a valid UUID";
 const FLAG: &str = "Input should be a valid boolean";
 const DATE: &str = "Input should be a valid date: YYYY-MM-DD";

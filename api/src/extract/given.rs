@@ -2,6 +2,8 @@
 //!
 //! Numbers are never read as floats: an amount is what was written, digit by digit.
 
+use std::collections::BTreeMap;
+
 use rust_decimal::Decimal;
 use serde_json::value::RawValue;
 use time::Date;
@@ -50,6 +52,13 @@ impl Given {
             b'{' => Read::Object,
             _ => Read::Number(raw.to_owned()),
         })
+    }
+
+    /// The named values of an object; none: it is none.
+    pub(super) fn object(&self) -> Option<BTreeMap<String, Self>> {
+        let Self::Json(raw) = self else { return None };
+        let object: BTreeMap<String, Box<RawValue>> = serde_json::from_str(raw.get()).ok()?;
+        Some(object.into_iter().map(|(name, raw)| (name, Self::Json(raw))).collect())
     }
 
     pub(super) fn is_null(&self) -> bool {

@@ -1,8 +1,15 @@
 //! The contract: everything under `/api/v1` (docs/API.md). One file an area; each says its own routes.
 
+mod account;
+mod account_input;
+mod account_mail;
+mod auth;
+mod bank_account;
+mod payouts;
+mod payouts_admin;
 mod purchases;
-#[allow(dead_code, reason = "the areas follow")]
 pub(crate) mod shapes;
+mod users;
 mod wallet;
 
 pub(crate) use purchases::Totals;
@@ -14,7 +21,16 @@ use crate::state::AppState;
 
 /// All routes of the contract, without their prefix.
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().merge(purchases::routes()).merge(wallet::routes())
+    OpenApiRouter::new()
+        .merge(account::routes())
+        .merge(account_mail::routes())
+        .merge(auth::routes())
+        .merge(bank_account::routes())
+        .merge(payouts::routes())
+        .merge(payouts_admin::routes())
+        .merge(purchases::routes())
+        .merge(users::routes())
+        .merge(wallet::routes())
 }
 
 /// Serves a collection under its other spelling as well, with or without the slash at the end (contract §19). Only the

@@ -86,6 +86,15 @@ impl DataKeys {
         self.bytes.iter().map(derived).collect()
     }
 
+    /// A digest of `bytes` that nobody can guess his way back from without the current key: what has few possible
+    /// values (an account number) is not hidden by a plain hash.
+    #[must_use]
+    pub fn digest(&self, label: &str, bytes: &[u8]) -> Vec<u8> {
+        let keys = self.derive(label);
+        let key = keys.first().map(|key| hmac::Key::new(hmac::HMAC_SHA256, key));
+        key.map(|key| hmac::sign(&key, bytes).as_ref().to_vec()).unwrap_or_default()
+    }
+
     /// A line for a new key file, with a fresh random key.
     #[must_use]
     pub fn generate_line() -> Zeroizing<String> {

@@ -98,11 +98,19 @@ pub enum Kind {
     MailPayoutSent,
     /// Mail: payout failed, cancelled or returned.
     MailPayoutFailed,
+    /// Mail: the link that proves an address.
+    MailVerifyEmail,
+    /// Mail: the link that sets a new password.
+    MailResetPassword,
+    /// Mail: the password was changed.
+    MailPasswordChanged,
+    /// Mail, to the earlier address: the address was changed.
+    MailEmailChanged,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::ConfirmPurchase,
         Self::MatureCashback,
         Self::AutoPayout,
@@ -113,6 +121,10 @@ impl Kind {
         Self::MailReversed,
         Self::MailPayoutSent,
         Self::MailPayoutFailed,
+        Self::MailVerifyEmail,
+        Self::MailResetPassword,
+        Self::MailPasswordChanged,
+        Self::MailEmailChanged,
     ];
 
     /// The word in the database.
@@ -129,6 +141,10 @@ impl Kind {
             Self::MailReversed => "mail.reversed",
             Self::MailPayoutSent => "mail.payout_sent",
             Self::MailPayoutFailed => "mail.payout_failed",
+            Self::MailVerifyEmail => "mail.verify_email",
+            Self::MailResetPassword => "mail.reset_password",
+            Self::MailPasswordChanged => "mail.password_changed",
+            Self::MailEmailChanged => "mail.email_changed",
         }
     }
 
@@ -150,16 +166,26 @@ impl Kind {
             | Self::MailAvailable
             | Self::MailReversed
             | Self::MailPayoutSent
-            | Self::MailPayoutFailed => Queue::Notify,
+            | Self::MailPayoutFailed
+            | Self::MailVerifyEmail
+            | Self::MailResetPassword
+            | Self::MailPasswordChanged
+            | Self::MailEmailChanged => Queue::Notify,
         }
     }
 
-    /// 1 for what is popped before the rest of its queue: payouts that exist before new ones, mail about payouts
-    /// before mail about cashback.
+    /// 1 for what is popped before the rest of its queue: payouts that exist before new ones, mail about payouts and
+    /// accounts before mail about cashback.
     #[must_use]
     pub fn priority(self) -> i16 {
         match self {
-            Self::SendPayout | Self::MailPayoutSent | Self::MailPayoutFailed => 1,
+            Self::SendPayout
+            | Self::MailPayoutSent
+            | Self::MailPayoutFailed
+            | Self::MailVerifyEmail
+            | Self::MailResetPassword
+            | Self::MailPasswordChanged
+            | Self::MailEmailChanged => 1,
             Self::ConfirmPurchase
             | Self::MatureCashback
             | Self::AutoPayout

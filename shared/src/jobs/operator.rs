@@ -251,7 +251,11 @@ async fn needed(conn: &mut Conn, kind: &str, subject: Uuid) -> Result<Option<Str
             | Kind::MailAvailable
             | Kind::MailReversed
             | Kind::MailPayoutSent
-            | Kind::MailPayoutFailed,
+            | Kind::MailPayoutFailed
+            | Kind::MailVerifyEmail
+            | Kind::MailResetPassword
+            | Kind::MailPasswordChanged
+            | Kind::MailEmailChanged,
         )
         | None => None,
     };

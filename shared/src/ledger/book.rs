@@ -45,6 +45,12 @@ impl Cause {
         Self { user, subject: purchase.0, version, purchase: Some(purchase), payout: None }
     }
 
+    /// A movement caused by a decision about the account itself, such as its deletion, which happens once.
+    #[must_use]
+    pub fn account(user: UserId) -> Self {
+        Self { user, subject: user.0, version: 1, purchase: None, payout: None }
+    }
+
     /// A movement caused by a payout.
     #[must_use]
     pub fn payout(user: UserId, payout: PayoutId, version: i32) -> Self {
@@ -247,6 +253,22 @@ impl Book {
         self.post(cause, Code::Bounce, Account::Paid, Account::Available, amount)?;
         self.post(cause, Code::ReturnFee, Account::Fees, Account::Rewards, fee)?;
         self.recover(cause)
+    }
+
+    /// available → rewards: the shopper gives up what could be paid out.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when less is available.
+    pub fn forfeit(&mut self, cause: Cause, amount: Money) -> Result<(), LedgerError> {
+        self.post(cause, Code::Forfeit, Account::Available, Account::Rewards, amount)
+    }
+
+    /// rewards → owed: we let a debt go.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when less is owed.
+    pub fn forgive(&mut self, cause: Cause, amount: Money) -> Result<(), LedgerError> {
+        self.post(cause, Code::Forgive, Account::Rewards, Account::Owed, amount)
     }
 
     fn recover(&mut self, cause: Cause) -> Result<(), LedgerError> {

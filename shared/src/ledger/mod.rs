@@ -72,6 +72,10 @@ pub enum Code {
     Bounce,
     /// What a returned payout cost us.
     ReturnFee,
+    /// A debt we let go.
+    Forgive,
+    /// Given up by the shopper.
+    Forfeit,
 }
 
 impl Code {
@@ -91,6 +95,8 @@ impl Code {
             Self::Release => "release",
             Self::Bounce => "bounce",
             Self::ReturnFee => "return_fee",
+            Self::Forgive => "forgive",
+            Self::Forfeit => "forfeit",
         }
     }
 }

@@ -31,6 +31,14 @@ pub enum Event {
     PayoutSent,
     /// A payout failed, was cancelled, or came back.
     PayoutFailed,
+    /// An address is to be proven.
+    VerifyEmail,
+    /// A password was forgotten.
+    ResetPassword,
+    /// The password was changed.
+    PasswordChanged,
+    /// The address was changed; told to the earlier one.
+    EmailChanged,
 }
 
 impl Event {
@@ -44,6 +52,10 @@ impl Event {
             Kind::MailReversed => Some(Self::Reversed),
             Kind::MailPayoutSent => Some(Self::PayoutSent),
             Kind::MailPayoutFailed => Some(Self::PayoutFailed),
+            Kind::MailVerifyEmail => Some(Self::VerifyEmail),
+            Kind::MailResetPassword => Some(Self::ResetPassword),
+            Kind::MailPasswordChanged => Some(Self::PasswordChanged),
+            Kind::MailEmailChanged => Some(Self::EmailChanged),
             Kind::ConfirmPurchase | Kind::MatureCashback | Kind::AutoPayout | Kind::SendPayout => None,
         }
     }
@@ -58,6 +70,10 @@ impl Event {
             Self::Reversed => "reversed",
             Self::PayoutSent => "payout_sent",
             Self::PayoutFailed => "payout_failed",
+            Self::VerifyEmail => "verify_email",
+            Self::ResetPassword => "reset_password",
+            Self::PasswordChanged => "password_changed",
+            Self::EmailChanged => "email_changed",
         }
     }
 }
@@ -71,8 +87,10 @@ pub struct Recipient {
     pub email: String,
     /// False: gets no mail.
     pub active: bool,
-    /// False: gets no mail about cashback; payout mail is always sent.
+    /// False: gets no mail about cashback; mail about payouts and the account is always sent.
     pub wants_email: bool,
+    /// The events about cashback that are not told, by their words.
+    pub muted_events: Vec<String>,
 }
 
 impl std::fmt::Debug for Recipient {
@@ -115,6 +133,23 @@ pub struct PayoutNews {
     pub reason: Option<String>,
 }
 
+/// Something about the account itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccountNews {
+    /// The mail carries a link whose token names the subject.
+    Link {
+        /// When the link ends.
+        expires_at: Timestamp,
+        /// It has been used, or the account has another address since.
+        void: bool,
+    },
+    /// The mail only tells.
+    Notice {
+        /// When it happened.
+        at: Timestamp,
+    },
+}
+
 /// What a mail is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
@@ -122,6 +157,8 @@ pub enum News {
     Purchase(PurchaseNews),
     /// A payout.
     Payout(PayoutNews),
+    /// The account itself.
+    Account(AccountNews),
 }
 
 /// Everything needed to write one mail, as it stood at one moment.
@@ -129,7 +166,7 @@ pub enum News {
 pub struct Letter {
     /// Whom it goes to.
     pub recipient: Recipient,
-    /// The purchase or payout.
+    /// The purchase, payout, one-time token or notice.
     pub subject_id: Uuid,
     /// The subject's version.
     pub version: i32,

@@ -1,6 +1,7 @@
 //! Whether a mail is still to be sent.
 
-use super::{Event, Letter, News};
+use super::{AccountNews, Event, Letter, News};
+use crate::clock::Timestamp;
 
 /// What becomes of a mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub enum Decision {
 ///
 /// Later progress does not make news false: a purchase that has been confirmed since was still tracked. Its end does.
 #[must_use]
-pub fn decide(event: Event, letter: &Letter) -> Decision {
+pub fn decide(event: Event, letter: &Letter, now: Timestamp) -> Decision {
     if letter.recorded {
         return Decision::Recorded;
     }
@@ -27,6 +28,9 @@ pub fn decide(event: Event, letter: &Letter) -> Decision {
     match &letter.news {
         News::Purchase(_) if !letter.recipient.wants_email => {
             Decision::Needless("the user wants no mail about cashback")
+        }
+        News::Purchase(_) if letter.recipient.muted_events.iter().any(|word| word == event.as_str()) => {
+            Decision::Needless("the user wants no mail about this event")
         }
         News::Purchase(purchase) => match (event, purchase.state.as_str()) {
             (Event::Tracked, "pending" | "confirmed")
@@ -47,6 +51,11 @@ pub fn decide(event: Event, letter: &Letter) -> Decision {
             (Event::PayoutSent, "returned") => Decision::Needless("the payout has come back since"),
             _ => Decision::Needless("the payout is in another state"),
         },
+        News::Account(AccountNews::Link { void: true, .. }) => Decision::Needless("its link is void"),
+        News::Account(AccountNews::Link { expires_at, .. }) if *expires_at <= now => {
+            Decision::Needless("its link has expired")
+        }
+        News::Account(_) => Decision::Send,
     }
 }
 
@@ -56,13 +65,19 @@ mod tests {
 
     use super::super::{PayoutNews, PurchaseNews, Recipient};
     use super::*;
-    use crate::clock::Timestamp;
     use crate::ids::UserId;
     use crate::money::Money;
 
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
     fn letter(news: News) -> Letter {
-        let recipient =
-            Recipient { user: UserId::new(), email: "a@example.com".into(), active: true, wants_email: true };
+        let recipient = Recipient {
+            user: UserId::new(),
+            email: "a@example.com".into(),
+            active: true,
+            wants_email: true,
+            muted_events: Vec::new(),
+        };
         Letter { recipient, subject_id: Uuid::now_v7(), version: 1, recorded: false, news }
     }
 
@@ -107,7 +122,7 @@ mod tests {
             (Event::PayoutFailed, payout("returned"), true),
             (Event::PayoutFailed, payout("completed"), false),
         ] {
-            assert_eq!(decide(event, &letter) == Decision::Send, sends, "{event:?} {:?}", letter.news);
+            assert_eq!(decide(event, &letter, NOW) == Decision::Send, sends, "{event:?} {:?}", letter.news);
         }
     }
 
@@ -116,17 +131,41 @@ mod tests {
         let (mut cashback, mut money) = (purchase("pending"), payout("completed"));
         cashback.recipient.wants_email = false;
         money.recipient.wants_email = false;
-        assert!(matches!(decide(Event::Tracked, &cashback), Decision::Needless(_)));
-        assert_eq!(decide(Event::PayoutSent, &money), Decision::Send);
+        assert!(matches!(decide(Event::Tracked, &cashback, NOW), Decision::Needless(_)));
+        assert_eq!(decide(Event::PayoutSent, &money, NOW), Decision::Send);
+    }
+
+    #[test]
+    fn a_muted_event_is_not_told_and_the_others_are() {
+        let mut muted = purchase("confirmed");
+        muted.recipient.muted_events = vec!["tracked".into(), "payout_sent".into()];
+        assert!(matches!(decide(Event::Tracked, &muted, NOW), Decision::Needless(_)));
+        assert_eq!(decide(Event::Confirmed, &muted, NOW), Decision::Send);
+        let mut money = payout("completed");
+        money.recipient.muted_events = vec!["payout_sent".into()];
+        assert_eq!(decide(Event::PayoutSent, &money, NOW), Decision::Send);
+    }
+
+    #[test]
+    fn account_mail_is_sent_while_its_link_is_good() {
+        let link = |expires_at, void| letter(News::Account(AccountNews::Link { expires_at, void }));
+        let later = NOW + time::Duration::hours(1);
+        let mut unwanted = link(later, false);
+        unwanted.recipient.wants_email = false;
+        assert_eq!(decide(Event::ResetPassword, &unwanted, NOW), Decision::Send);
+        assert!(matches!(decide(Event::ResetPassword, &link(later, true), NOW), Decision::Needless(_)));
+        assert!(matches!(decide(Event::ResetPassword, &link(NOW, false), NOW), Decision::Needless(_)));
+        let notice = letter(News::Account(AccountNews::Notice { at: NOW }));
+        assert_eq!(decide(Event::PasswordChanged, &notice, later), Decision::Send);
     }
 
     #[test]
     fn an_inactive_user_gets_no_mail_and_nobody_gets_one_twice() {
         let mut inactive = payout("completed");
         inactive.recipient.active = false;
-        assert!(matches!(decide(Event::PayoutSent, &inactive), Decision::Needless(_)));
+        assert!(matches!(decide(Event::PayoutSent, &inactive, NOW), Decision::Needless(_)));
         let mut twice = payout("completed");
         twice.recorded = true;
-        assert_eq!(decide(Event::PayoutSent, &twice), Decision::Recorded);
+        assert_eq!(decide(Event::PayoutSent, &twice, NOW), Decision::Recorded);
     }
 }

@@ -2,13 +2,13 @@
 
 use uuid::Uuid;
 
-use super::{Event, Letter, News, PayoutNews, PurchaseNews, Recipient};
+use super::{AccountNews, Event, Letter, News, PayoutNews, PurchaseNews, Recipient};
 use crate::clock::Timestamp;
 use crate::db::{Conn, StoreError};
 use crate::ids::{JobId, UserId};
 use crate::money::Money;
 
-/// Reads what the mail of `job` needs. None when there is no such purchase or payout.
+/// Reads what the mail of `job` needs. None when there is no such purchase, payout, token or notice.
 ///
 /// # Errors
 /// [`StoreError`] when the database does not answer.
@@ -18,6 +18,8 @@ pub async fn load(conn: &mut Conn, job: JobId, event: Event, subject_id: Uuid) -
             load_purchase(conn, job, event, subject_id).await
         }
         Event::PayoutSent | Event::PayoutFailed => load_payout(conn, job, event, subject_id).await,
+        Event::VerifyEmail | Event::ResetPassword => load_link(conn, job, event, subject_id).await,
+        Event::PasswordChanged | Event::EmailChanged => load_notice(conn, job, event, subject_id).await,
     }
 }
 
@@ -34,6 +36,7 @@ async fn load_purchase(
                   p.mature_on IS NOT DISTINCT FROM 'paid' AND p.network_paid_at IS NULL AS "waits_for_payment!",
                   coalesce(m.name, 'the shop') AS "merchant!",
                   u.id AS "user_id!: UserId", u.email AS "email!", u.active AS "active!", u.wants_email AS "wants_email!",
+                  u.muted_events AS "muted_events!",
                   back.taken AS "taken?: Money", back.owed AS "owed?: Money",
                   EXISTS (
                       SELECT FROM notifications AS n
@@ -58,7 +61,13 @@ async fn load_purchase(
     .fetch_optional(conn)
     .await?;
     Ok(row.map(|row| Letter {
-        recipient: Recipient { user: row.user_id, email: row.email, active: row.active, wants_email: row.wants_email },
+        recipient: Recipient {
+            user: row.user_id,
+            email: row.email,
+            active: row.active,
+            wants_email: row.wants_email,
+            muted_events: row.muted_events,
+        },
         subject_id,
         version: row.version,
         recorded: row.recorded,
@@ -85,6 +94,7 @@ async fn load_payout(
     let row = sqlx::query!(
         r#"SELECT p.version AS "version!", p.state AS "state!", p.amount AS "amount!: Money", p.reason AS "reason?",
                   u.id AS "user_id!: UserId", u.email AS "email!", u.active AS "active!", u.wants_email AS "wants_email!",
+                  u.muted_events AS "muted_events!",
                   EXISTS (
                       SELECT FROM notifications AS n
                       WHERE n.id = $2 OR (n.subject_id = p.id AND n.event = $3 AND n.version = p.version)
@@ -99,12 +109,75 @@ async fn load_payout(
     .fetch_optional(conn)
     .await?;
     Ok(row.map(|row| Letter {
-        recipient: Recipient { user: row.user_id, email: row.email, active: row.active, wants_email: row.wants_email },
+        recipient: Recipient {
+            user: row.user_id,
+            email: row.email,
+            active: row.active,
+            wants_email: row.wants_email,
+            muted_events: row.muted_events,
+        },
         subject_id,
         version: row.version,
         recorded: row.recorded,
         news: News::Payout(PayoutNews { state: row.state, amount: row.amount, reason: row.reason }),
     }))
+}
+
+async fn load_link(conn: &mut Conn, job: JobId, event: Event, subject_id: Uuid) -> Result<Option<Letter>, StoreError> {
+    let row = sqlx::query!(
+        r#"SELECT t.expires_at, t.email, t.used_at IS NOT NULL OR u.email <> t.email AS "void!",
+                  u.id AS "user_id!: UserId", u.active, u.wants_email,
+                  EXISTS (
+                      SELECT FROM notifications AS n
+                      WHERE n.id = $2 OR (n.subject_id = t.id AND n.event = $3)
+                  ) AS "recorded!"
+           FROM one_time_tokens AS t
+           JOIN users AS u ON u.id = t.user_id
+           WHERE t.id = $1 AND t.purpose = $3"#,
+        subject_id,
+        job.0,
+        event.as_str(),
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| {
+        let news = AccountNews::Link { expires_at: row.expires_at, void: row.void };
+        let recipient = addressee(row.user_id, row.email, row.active, row.wants_email);
+        Letter { recipient, subject_id, version: 1, recorded: row.recorded, news: News::Account(news) }
+    }))
+}
+
+async fn load_notice(
+    conn: &mut Conn,
+    job: JobId,
+    event: Event,
+    subject_id: Uuid,
+) -> Result<Option<Letter>, StoreError> {
+    let row = sqlx::query!(
+        r#"SELECT a.created_at, a.email, u.id AS "user_id!: UserId", u.active, u.wants_email,
+                  EXISTS (
+                      SELECT FROM notifications AS n
+                      WHERE n.id = $2 OR (n.subject_id = a.id AND n.event = $3)
+                  ) AS "recorded!"
+           FROM account_notices AS a
+           JOIN users AS u ON u.id = a.user_id
+           WHERE a.id = $1 AND a.event = $3"#,
+        subject_id,
+        job.0,
+        event.as_str(),
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| {
+        let news = AccountNews::Notice { at: row.created_at };
+        let recipient = addressee(row.user_id, row.email, row.active, row.wants_email);
+        Letter { recipient, subject_id, version: 1, recorded: row.recorded, news: News::Account(news) }
+    }))
+}
+
+/// Account mail goes to the address it was made for, and nothing mutes it.
+fn addressee(user: UserId, email: String, active: bool, wants_email: bool) -> Recipient {
+    Recipient { user, email, active, wants_email, muted_events: Vec::new() }
 }
 
 /// Writes down that the mail of `job` has left. False when this event and version was recorded before: then a copy

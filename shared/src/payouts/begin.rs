@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::state::{self, Sent, Standing, State, Step};
 use super::store::{self, Payout};
 use super::write::{self, Transition};
-use super::{MANUAL, PayoutError, Rail};
+use super::{MANUAL, PayoutError, Rail, account};
 use crate::auth::seal::DataKeys;
 use crate::clock::Timestamp;
 use crate::db::{Conn, StoreError};
@@ -112,7 +112,7 @@ pub async fn begin(
         return attempt.answer(foreign(&payout)).await;
     }
     let sent = store::sent(attempt.conn, payout.id).await?;
-    let guard = store::guard(attempt.conn, payout.user, book.wallet(payout.user).owed).await?;
+    let guard = store::guard(attempt.conn, payout.id, book.wallet(payout.user).owed).await?;
     match state::next(payout.state, payout.review, sent.as_ref(), &guard, cleared, now) {
         Step::SendFirst => attempt.send_first(&payout, rail, keys, compose).await,
         Step::SendAgain => attempt.send_again(&payout, sent.as_ref(), rail, keys).await,
@@ -147,8 +147,8 @@ impl Attempt<'_> {
         keys: &DataKeys,
         compose: &(dyn Fn(&Instruction) -> Vec<u8> + Sync),
     ) -> Result<Begun, PayoutError> {
-        let Some(account) = store::account(self.conn, keys, payout.user).await? else {
-            // It was removed since the guard was read; the next attempt sees that and cancels.
+        let Some(account) = store::account(self.conn, keys, payout.user, payout.id).await? else {
+            // The guard saw one: the row was changed by hand, and the next attempt sees that and cancels.
             return self.answer(Outcome::Later { until: self.now }).await;
         };
         let key = store::key(payout.id);
@@ -196,6 +196,8 @@ impl Attempt<'_> {
             ..Transition::to(payout, State::Cancelled)
         };
         let mut pushes = write::transitions(self.conn, self.now, self.room, &[cancelled]).await?;
+        // What is left may be paid out; what forbade this one forbids the next one too, so this ends.
+        pushes.extend(account::wake(self.conn, self.now, self.room, payout.user).await?);
         pushes.extend(self.settle(Outcome::Done).await?);
         Ok(Begun::Ended(pushes))
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
+use super::account;
 use super::state::State;
 use super::store;
 use super::write::{self, Transition};
@@ -56,7 +57,10 @@ pub async fn cancel_released(
         .iter()
         .map(|payout| Transition { reason: Some(reason.to_owned()), ..Transition::to(payout, State::Cancelled) })
         .collect();
-    let pushes = write::transitions(conn, now, room, &cancelled).await?;
+    let mut pushes = write::transitions(conn, now, room, &cancelled).await?;
+    // What the reversal left of them may still be enough for a payout.
+    let users: Vec<UserId> = payouts.iter().map(|payout| payout.user).collect();
+    pushes.extend(account::wake_all(conn, now, room, &users).await?);
     let sends: Vec<(Kind, Uuid)> = ids.iter().map(|id| (Kind::SendPayout, id.0)).collect();
     jobs::end_needless(conn, now, &sends, reason).await?;
     Ok(pushes)

@@ -14,8 +14,11 @@ use crate::config::{self, ConfigError};
 use crate::db::StoreError;
 use crate::money::Money;
 
+mod account;
 mod begin;
 mod cancel;
+pub mod limits;
+pub mod list;
 mod movements;
 mod process;
 mod request;
@@ -24,11 +27,13 @@ pub mod state;
 pub mod store;
 mod write;
 
+pub use account::{RemoveError, change_account, remove_account, wake};
 pub use begin::{Begun, Instruction, ToCall, begin};
 pub use cancel::{cancel_released, lock_unbegun};
-pub use movements::{Booked, Movement, MovementKind, book_movements, cursor};
+pub use limits::Limits;
+pub use movements::{Booked, Line, Movement, MovementKind, book_movements, cursor};
 pub use process::{Decision, ProcessError, Word as AdminWord, process, review};
-pub use request::{Ask, RequestError, auto, request};
+pub use request::{Ask, Details, RequestError, auto, request};
 pub use settle::{Settled, Word, settle};
 pub use state::{Call, Change, Guard, Reading, Review, Sent, Shopper, Standing, State, Step, Terms, Then, Violation};
 pub use store::{Payout, key};
@@ -45,17 +50,25 @@ pub struct Policy {
     pub rail: String,
     /// The smallest payout, and the amount from which one is opened without asking; in euros.
     pub minimum: Money,
+    /// How much and how often; none by default.
+    pub limits: Limits,
 }
 
 impl Default for Policy {
     /// A person pays, from 10.00 on.
     fn default() -> Self {
-        Self { rail: MANUAL.to_owned(), minimum: Money::from_cents(1_000) }
+        Self::on(MANUAL)
     }
 }
 
 impl Policy {
-    /// Reads `PAYOUT_RAIL` and `AUTO_PAYOUT_MIN` (default `manual` and 10.00).
+    /// Payouts on `rail` from 10.00 on, without further limits.
+    #[must_use]
+    pub fn on(rail: &str) -> Self {
+        Self { rail: rail.to_owned(), minimum: Money::from_cents(1_000), limits: Limits::default() }
+    }
+
+    /// Reads `PAYOUT_RAIL` and `AUTO_PAYOUT_MIN` (default `manual` and 10.00), and the [`Limits`].
     ///
     /// # Errors
     /// [`ConfigError`] when one of them cannot be read.
@@ -68,7 +81,7 @@ impl Policy {
         if !minimum.is_positive() {
             return Err(ConfigError::Invalid { name: "AUTO_PAYOUT_MIN", expected: "an amount in euros above zero" });
         }
-        Ok(Self { rail, minimum })
+        Ok(Self { rail, minimum, limits: Limits::from_env()? })
     }
 }
 

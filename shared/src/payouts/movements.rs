@@ -9,6 +9,7 @@ use sqlx::types::Decimal;
 use tracing::error;
 use uuid::Uuid;
 
+use super::account;
 use super::state::State;
 use super::store::{self, Answer, Payout};
 use super::write::{self, Transition};
@@ -54,6 +55,29 @@ pub struct Movement {
     pub amount: Money,
 }
 
+/// A line as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line {
+    /// It can be read.
+    Read(Movement),
+    /// It cannot: it is quarantined by its number, and the lines after it are read.
+    Unreadable {
+        /// Its number.
+        position: i64,
+        /// Why; nothing of what stands in it.
+        why: &'static str,
+    },
+}
+
+impl Line {
+    fn position(&self) -> i64 {
+        match self {
+            Self::Read(movement) => movement.position,
+            Self::Unreadable { position, .. } => *position,
+        }
+    }
+}
+
 /// What became of the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Booked {
@@ -87,7 +111,7 @@ enum Verdict {
     Quarantine { reason: &'static str, stop: bool },
 }
 
-/// Books lines of a rail's statement. Lines read before change nothing.
+/// Books lines of a rail's statement. Lines read before change nothing; one that cannot be read is set aside.
 ///
 /// The caller opens and commits the transaction, and pushes.
 ///
@@ -98,15 +122,24 @@ pub async fn book_movements(
     now: Timestamp,
     room: &Room,
     rail: &str,
-    movements: &[Movement],
+    lines: &[Line],
 ) -> Result<(Booked, Pushes), StoreError> {
     let at = lock_cursor(conn, rail).await?;
-    let mut new: Vec<&Movement> = movements.iter().filter(|movement| movement.position > at).collect();
-    new.sort_by_key(|movement| movement.position);
-    new.dedup_by_key(|movement| movement.position);
-    let mut booked = Booked { known: movements.len() - new.len(), ..Booked::default() };
-    let Some(last) = new.last() else { return Ok((booked, Pushes::default())) };
-    let last = last.position;
+    let mut fresh: Vec<&Line> = lines.iter().filter(|line| line.position() > at).collect();
+    fresh.sort_by_key(|line| line.position());
+    fresh.dedup_by_key(|line| line.position());
+    let mut booked = Booked { known: lines.len() - fresh.len(), ..Booked::default() };
+    let Some(last) = fresh.last().map(|line| line.position()) else { return Ok((booked, Pushes::default())) };
+    let mut new: Vec<&Movement> = Vec::with_capacity(fresh.len());
+    for line in fresh {
+        match line {
+            Line::Read(movement) => new.push(movement),
+            Line::Unreadable { position, why } => {
+                set_aside(conn, now, rail, *position, why).await?;
+                booked.quarantined += 1;
+            }
+        }
+    }
 
     let ids: Vec<PayoutId> = new.iter().filter_map(|movement| movement.key.parse().ok()).collect();
     let payouts = store::lock(conn, &ids).await?;
@@ -132,8 +165,9 @@ pub async fn book_movements(
         }
         verdicts.push((movement, verdict));
     }
-    booked.quarantined = verdicts.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Quarantine { .. })).count();
-    booked.booked = verdicts.len() - booked.quarantined;
+    let unfit = verdicts.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Quarantine { .. })).count();
+    booked.quarantined += unfit;
+    booked.booked = verdicts.len() - unfit;
     insert_lines(conn, now, rail, &verdicts, &payouts).await?;
     let pushes = carry_out(conn, now, room, rail, &verdicts, &mut book).await?;
     sqlx::query!("UPDATE bank_cursors SET position = $2 WHERE rail = $1", rail, last).execute(conn).await?;
@@ -199,6 +233,9 @@ async fn carry_out(
     wake.retain(|id| !ended.iter().any(|(_, subject)| *subject == id.0));
     ledger::store::write(conn, now, book).await?;
     let mut pushes = write::transitions(conn, now, room, &transitions).await?;
+    let returned: Vec<PayoutId> = transitions.iter().map(|transition| transition.payout.id).collect();
+    let users = store::whose_account_changed(conn, &returned).await?;
+    pushes.extend(account::wake_all(conn, now, room, &users).await?);
     let looks: Vec<NewJob> = wake
         .into_iter()
         .map(|id| NewJob { kind: Kind::SendPayout, subject_id: id.0, run_at: now, traceparent: None })
@@ -237,7 +274,7 @@ async fn lines_of(
 ) -> Result<HashSet<(String, MovementKind)>, StoreError> {
     let keys: Vec<String> = movements.iter().map(|movement| movement.key.clone()).collect();
     let rows = sqlx::query!(
-        "SELECT key, kind FROM bank_movements WHERE rail = $1 AND key = ANY($2) AND outcome = 'booked'",
+        r#"SELECT key AS "key!", kind AS "kind!" FROM bank_movements WHERE rail = $1 AND key = ANY($2) AND outcome = 'booked'"#,
         rail,
         &keys,
     )
@@ -290,6 +327,29 @@ async fn insert_lines(
     .await?
     .rows_affected();
     expect_rows("insert bank movements", verdicts.len(), inserted)
+}
+
+/// Keeps an unreadable line by its number. It may be a debit that fits nothing, so first sends stop until a person has
+/// looked at it.
+async fn set_aside(
+    conn: &mut Conn,
+    now: Timestamp,
+    rail: &str,
+    position: i64,
+    why: &'static str,
+) -> Result<(), StoreError> {
+    error!(rail, position, why, "A line of the bank's statement cannot be read");
+    sqlx::query!(
+        "INSERT INTO bank_movements (rail, position, outcome, reason, booked_at)
+         VALUES ($1, $2, 'quarantined', $3, $4)",
+        rail,
+        position,
+        why,
+        now,
+    )
+    .execute(&mut *conn)
+    .await?;
+    stop_first_sends(conn, now, rail, position, why).await
 }
 
 async fn stop_first_sends(

@@ -62,7 +62,8 @@ pub enum ProcessError {
     Store(#[from] StoreError),
 }
 
-/// Carries out an administrator's decision. Saying the same again changes nothing.
+/// Carries out an administrator's decision. Beginning a payout that has begun changes nothing; one that has ended
+/// takes no word any more (contract §12: "already settled").
 ///
 /// On the manual rail `Processing` begins the payout and `Completed` passes through it. On other rails only `Failed`
 /// is allowed, and only before the payout has begun. The caller opens and commits the transaction, and pushes.
@@ -83,7 +84,7 @@ pub async fn process(
         Word::Completed => State::Completed,
         Word::Failed => State::Failed,
     };
-    if payout.state == to && payout.rail == MANUAL {
+    if payout.state == to && to == State::Processing && payout.rail == MANUAL {
         return Ok((to, Pushes::default()));
     }
     let not_allowed = ProcessError::NotAllowed { state: payout.state };
@@ -102,7 +103,7 @@ pub async fn process(
 
 /// The same guards as before a first call to a bank.
 async fn may_begin(conn: &mut Conn, payout: &Payout, book: &Book) -> Result<(), ProcessError> {
-    let guard = store::guard(conn, payout.user, book.wallet(payout.user).owed).await?;
+    let guard = store::guard(conn, payout.id, book.wallet(payout.user).owed).await?;
     // Whoever carries it has looked at it: that is the approval a review asks for.
     let review = payout.review.or(Some(Review::Approved));
     match state::next(payout.state, review, None, &guard, false, crate::clock::Timestamp::UNIX_EPOCH) {

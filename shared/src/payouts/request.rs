@@ -6,24 +6,37 @@ use serde_json::json;
 
 use super::state::{self, Shopper, State, Violation};
 use super::store::{self, NewPayout, Payout};
-use super::{MANUAL, Policy};
+use super::{MANUAL, Policy, account};
 use crate::audit::{self, Actor, Record};
+use crate::auth::seal::DataKeys;
 use crate::clock::Timestamp;
 use crate::db::{Conn, StoreError};
 use crate::ids::{PayoutId, UserId, WorkerId};
 use crate::jobs::{self, Claimed, Kind, NewJob, Outcome, Pushes, Room, Worked};
 use crate::ledger::{self, Book, Cause};
 use crate::money::Money;
+use crate::users::{BankAccount, BankError};
 
 /// A shopper's wish for a payout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ask {
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
     /// The payout's id, made by the caller: the same id again finds the same payout.
     pub id: PayoutId,
     /// Whose money.
     pub user: UserId,
     /// How much, in euros.
     pub amount: Money,
+    /// Where to: becomes the shopper's account in the same transaction. None: the account that is stored.
+    pub details: Option<Details<'a>>,
+}
+
+/// An account named in a wish.
+#[derive(Debug, Clone, Copy)]
+pub struct Details<'a> {
+    /// What seals it.
+    pub keys: &'a DataKeys,
+    /// The account.
+    pub account: &'a BankAccount,
 }
 
 /// Why no payout was opened.
@@ -45,6 +58,9 @@ pub enum RequestError {
     /// The id belongs to another shopper's or another amount's payout.
     #[error("the id is used by another payout")]
     IdReused,
+    /// The account could not be sealed or stored.
+    #[error(transparent)]
+    Account(#[from] BankError),
     /// The database refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -61,7 +77,7 @@ pub async fn request(
     now: Timestamp,
     room: &Room,
     policy: &Policy,
-    ask: &Ask,
+    ask: &Ask<'_>,
 ) -> Result<(Payout, Pushes), RequestError> {
     let earlier = store::lock(conn, &[ask.id]).await?;
     let mut book = ledger::store::lock_wallets(conn, &[ask.user]).await?;
@@ -72,14 +88,20 @@ pub async fn request(
         return if same { Ok((payout, Pushes::default())) } else { Err(RequestError::IdReused) };
     }
     let wallet = book.wallet(ask.user);
-    let shopper = store::shoppers(conn, &[ask.user]).await?.get(&ask.user).copied().unwrap_or(NOBODY);
-    let violations = state::violations(&shopper, wallet.owed, ask.amount, policy.minimum);
+    let mut shopper = store::shoppers(conn, &[ask.user]).await?.get(&ask.user).copied().unwrap_or(NOBODY);
+    shopper.has_account |= ask.details.is_some();
+    let recent = store::recent(conn, now, &policy.limits, &[ask.user]).await?.remove(&ask.user).unwrap_or_default();
+    let mut violations = state::violations(&shopper, wallet.owed, ask.amount, policy.minimum);
+    violations.extend(policy.limits.violations(&recent, ask.amount, now));
     if !violations.is_empty() {
         return Err(RequestError::Policy(violations));
     }
     if wallet.available < ask.amount {
         let (available, pending) = (wallet.available, wallet.pending);
         return Err(RequestError::InsufficientBalance { requested: ask.amount, available, pending });
+    }
+    if let Some(details) = &ask.details {
+        account::store_account(conn, now, details.keys, ask.user, details.account).await?;
     }
     let new = NewPayout {
         id: ask.id,
@@ -106,7 +128,8 @@ pub async fn request(
 
 const NOBODY: Shopper = Shopper { active: false, verified: false, has_account: false };
 
-/// Opens a payout of everything available for each claimed shopper who may have one. Running it twice changes nothing.
+/// Opens a payout of everything available for each claimed shopper who may have one, as far as the limits allow; the
+/// job then sleeps until they allow more. Running it twice changes nothing.
 ///
 /// The caller opens the transaction, settles the answers in it, commits and pushes.
 ///
@@ -126,21 +149,32 @@ pub async fn auto(
     let ours = jobs::lock_claims(conn, worker, claimed).await?;
     let shoppers = store::shoppers(conn, &users).await?;
     let mine: Vec<&Claimed> = claimed.iter().filter(|claimed| ours.contains(&claimed.id)).collect();
-    let due: BTreeMap<UserId, Option<String>> =
-        mine.iter().map(|claimed| (UserId(claimed.subject_id), claimed.traceparent.clone())).collect();
-    let new: Vec<NewPayout> = due
-        .into_iter()
-        .filter_map(|(user, traceparent)| {
-            let wallet = book.wallet(user);
-            let shopper = shoppers.get(&user)?;
-            let allowed = state::violations(shopper, wallet.owed, wallet.available, policy.minimum).is_empty();
-            let rail = policy.rail.clone();
-            let (id, amount) = (PayoutId::new(), wallet.available);
-            allowed.then_some(NewPayout { id, user, amount, rail, origin: "auto", traceparent })
-        })
-        .collect();
+    let recent = store::recent(conn, now, &policy.limits, &users).await?;
+    let mut new: BTreeMap<UserId, NewPayout> = BTreeMap::new();
+    let mut answers: Vec<(Claimed, Outcome)> = Vec::with_capacity(mine.len());
+    for claimed in mine {
+        let user = UserId(claimed.subject_id);
+        let wallet = book.wallet(user);
+        let allowed = shoppers.get(&user).is_some_and(|shopper| {
+            state::violations(shopper, wallet.owed, wallet.available, policy.minimum).is_empty()
+        });
+        let left = policy.limits.left(&recent.get(&user).copied().unwrap_or_default(), now);
+        let amount = left.most.map_or(wallet.available, |most| most.min(wallet.available));
+        let opens = allowed && amount >= policy.minimum;
+        let rest = if opens { wallet.available - amount } else { wallet.available };
+        let outcome = match left.again_at {
+            Some(until) if allowed && rest >= policy.minimum => Outcome::Later { until },
+            _ => Outcome::Done,
+        };
+        answers.push((claimed.clone(), outcome));
+        if opens {
+            let (rail, traceparent) = (policy.rail.clone(), claimed.traceparent.clone());
+            let opened = NewPayout { id: PayoutId::new(), user, amount, rail, origin: "auto", traceparent };
+            new.insert(user, opened);
+        }
+    }
+    let new: Vec<NewPayout> = new.into_values().collect();
     let pushes = open(conn, now, room, &mut book, &new).await?;
-    let answers: Vec<(Claimed, Outcome)> = mine.into_iter().map(|claimed| (claimed.clone(), Outcome::Done)).collect();
     Ok(Worked { answers, pushes })
 }
 

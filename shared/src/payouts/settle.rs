@@ -4,6 +4,7 @@
 use tracing::{error, warn};
 
 use super::Rail;
+use super::account;
 use super::begin::{Held, lock};
 use super::state::{self, Call, Change, Reading, Sent, State, Then};
 use super::store::{self, Answer, Payout};
@@ -130,8 +131,15 @@ async fn apply(
             Transition { reason: Some(reason), ..Transition::to(payout, State::Failed) }
         }
     };
+    let failed = transition.to == State::Failed;
     ledger::store::write(conn, now, book).await?;
-    write::transitions(conn, now, room, &[Transition { traceparent: trace, ..transition }]).await
+    let mut pushes = write::transitions(conn, now, room, &[Transition { traceparent: trace, ..transition }]).await?;
+    if failed {
+        // The same account would be refused again, and again: only another one is a reason to try.
+        let users = store::whose_account_changed(conn, &[payout.id]).await?;
+        pushes.extend(account::wake_all(conn, now, room, &users).await?);
+    }
+    Ok(pushes)
 }
 
 async fn job(

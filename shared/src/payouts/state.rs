@@ -60,7 +60,16 @@ impl State {
         Self::ALL.into_iter().find(|state| state.as_str() == text)
     }
 
-    /// The contract's word for it: four of them are all a shopper sees.
+    /// The contract's words: four of them are all a shopper sees.
+    pub const SHOWN: [&'static str; 4] = ["requested", "processing", "completed", "failed"];
+
+    /// The states behind a word of the contract; none for another word.
+    #[must_use]
+    pub fn behind(shown: &str) -> Vec<Self> {
+        Self::ALL.into_iter().filter(|state| state.shown() == shown).collect()
+    }
+
+    /// The contract's word for it (contract §19).
     #[must_use]
     pub fn shown(self) -> &'static str {
         match self {
@@ -69,6 +78,12 @@ impl State {
             Self::Completed => "completed",
             Self::Failed | Self::Returned | Self::Cancelled => "failed",
         }
+    }
+
+    /// Whether nobody's word changes it any more, except the bank's that it came back.
+    #[must_use]
+    pub fn has_ended(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Returned | Self::Cancelled)
     }
 
     /// Whether nothing of it has been sent, so that it may still be cancelled.
@@ -442,6 +457,25 @@ pub enum Violation {
     Owes,
     /// Below the smallest payout.
     BelowMinimum(Money),
+    /// More than a month allows.
+    MonthlyLimit {
+        /// A month's.
+        limit: Money,
+        /// What is left of it.
+        left: Money,
+    },
+    /// More than a week allows.
+    WeeklyLimit {
+        /// A week's.
+        limit: Money,
+        /// What is left of it.
+        left: Money,
+    },
+    /// Too soon after the last one.
+    TooSoon {
+        /// When the next one may be.
+        until: Timestamp,
+    },
 }
 
 impl std::fmt::Display for Violation {
@@ -452,6 +486,16 @@ impl std::fmt::Display for Violation {
             Self::NoAccount => f.write_str("There is no bank account to pay to"),
             Self::Owes => f.write_str("An earlier reversal is still to be balanced"),
             Self::BelowMinimum(minimum) => write!(f, "The smallest payout is {minimum} EUR"),
+            Self::MonthlyLimit { limit, left } => {
+                write!(f, "At most {limit} EUR are paid out a month; {left} EUR are left")
+            }
+            Self::WeeklyLimit { limit, left } => {
+                write!(f, "At most {limit} EUR are paid out a week; {left} EUR are left")
+            }
+            Self::TooSoon { until } => {
+                let date = until.date();
+                write!(f, "The next payout may be requested on {date} at {:02}:{:02} UTC", until.hour(), until.minute())
+            }
         }
     }
 }

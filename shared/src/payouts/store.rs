@@ -6,6 +6,7 @@ use sqlx::types::Decimal;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::limits::{self, Limits, Recent};
 use super::state::{Call, Guard, Review, Sent, Shopper, Standing, State};
 use crate::auth::seal::DataKeys;
 use crate::clock::Timestamp;
@@ -91,7 +92,7 @@ pub async fn lock_unbegun(conn: &mut Conn, users: &[UserId]) -> Result<Vec<Payou
     if ids.is_empty() { Ok(Vec::new()) } else { lock(conn, &ids).await }
 }
 
-fn read_state(id: PayoutId, word: String) -> Result<State, StoreError> {
+pub(super) fn read_state(id: PayoutId, word: String) -> Result<State, StoreError> {
     State::parse(&word).ok_or_else(|| corrupt("payouts", "state", id, word))
 }
 
@@ -116,7 +117,7 @@ pub struct NewPayout {
     pub traceparent: Option<String>,
 }
 
-/// Inserts requested payouts with version 1.
+/// Inserts requested payouts with version 1, each with the account its shopper has now.
 ///
 /// # Errors
 /// [`StoreError`] when the database refuses.
@@ -127,10 +128,12 @@ pub async fn insert(conn: &mut Conn, now: Timestamp, payouts: &[NewPayout]) -> R
     let rails: Vec<String> = payouts.iter().map(|payout| payout.rail.clone()).collect();
     let origins: Vec<String> = payouts.iter().map(|payout| payout.origin.to_owned()).collect();
     let inserted = sqlx::query!(
-        "INSERT INTO payouts (id, user_id, amount, method, rail, origin, state, version, requested_at, updated_at)
-         SELECT id, user_id, amount, 'bank_transfer', rail, origin, 'requested', 1, $1, $1
+        "INSERT INTO payouts (id, user_id, amount, method, rail, origin, state, version, requested_at, updated_at,
+                              account_key_id, account_sealed, account_masked)
+         SELECT id, t.user_id, amount, 'bank_transfer', rail, origin, 'requested', 1, $1, $1, key_id, sealed, masked
          FROM UNNEST($2::uuid[], $3::uuid[], $4::numeric[], $5::text[], $6::text[])
-              AS t(id, user_id, amount, rail, origin)",
+              AS t(id, user_id, amount, rail, origin)
+         LEFT JOIN bank_accounts ON bank_accounts.user_id = t.user_id",
         now,
         &ids,
         &users,
@@ -207,13 +210,12 @@ pub async fn update(conn: &mut Conn, now: Timestamp, updates: &[Update]) -> Resu
 ///
 /// # Errors
 /// [`StoreError`] when the database refuses.
-pub async fn guard(conn: &mut Conn, user: UserId, owed: Money) -> Result<Guard, StoreError> {
+pub async fn guard(conn: &mut Conn, id: PayoutId, owed: Money) -> Result<Guard, StoreError> {
     let row = sqlx::query!(
-        r#"SELECT active,
-                  EXISTS (SELECT FROM bank_accounts WHERE user_id = $1) AS "has_account!",
+        r#"SELECT active, account_sealed IS NOT NULL AS "has_account!",
                   EXISTS (SELECT FROM payout_stops WHERE lifted_at IS NULL) AS "stopped!"
-           FROM users WHERE id = $1"#,
-        user.0,
+           FROM payouts JOIN users ON users.id = payouts.user_id WHERE payouts.id = $1"#,
+        id.0,
     )
     .fetch_one(conn)
     .await?;
@@ -241,23 +243,89 @@ pub async fn shoppers(conn: &mut Conn, users: &[UserId]) -> Result<HashMap<UserI
         .collect())
 }
 
-/// Where the shopper's money goes, opened; none if there is no account.
+/// Where a payout's money goes, opened: the account that was stored when it was requested; none if there was none.
 ///
 /// # Errors
 /// [`StoreError`] when the database refuses or the account does not open.
-pub async fn account(conn: &mut Conn, keys: &DataKeys, user: UserId) -> Result<Option<BankAccount>, StoreError> {
-    let row = sqlx::query!("SELECT key_id, sealed FROM bank_accounts WHERE user_id = $1", user.0)
-        .fetch_optional(conn)
-        .await?;
-    row.map(|row| {
-        users::open_bank_account(keys, user, &row.key_id, &row.sealed).map_err(|error| StoreError::Corrupt {
-            table: "bank_accounts",
-            column: "sealed",
-            id: user.0,
-            found: error.to_string(),
-        })
-    })
-    .transpose()
+pub async fn account(
+    conn: &mut Conn,
+    keys: &DataKeys,
+    user: UserId,
+    id: PayoutId,
+) -> Result<Option<BankAccount>, StoreError> {
+    let row = sqlx::query!(
+        "SELECT account_key_id, account_sealed FROM payouts WHERE id = $1 AND user_id = $2",
+        id.0,
+        user.0,
+    )
+    .fetch_one(conn)
+    .await?;
+    let (Some(key_id), Some(sealed)) = (row.account_key_id, row.account_sealed) else { return Ok(None) };
+    users::open_bank_account(keys, user, &key_id, &sealed)
+        .map(Some)
+        .map_err(|error| corrupt("payouts", "account_sealed", id, error.to_string()))
+}
+
+/// Whose account is another one than the one their payout was requested for.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses.
+pub async fn whose_account_changed(conn: &mut Conn, ids: &[PayoutId]) -> Result<Vec<UserId>, StoreError> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    Ok(sqlx::query_scalar!(
+        r#"SELECT DISTINCT bank_accounts.user_id AS "user: UserId"
+           FROM payouts JOIN bank_accounts ON bank_accounts.user_id = payouts.user_id
+           WHERE payouts.id = ANY ($1) AND sealed IS DISTINCT FROM account_sealed"#,
+        &ids,
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+/// How many of the shopper's payouts have not begun.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses.
+pub async fn count_unbegun(conn: &mut Conn, user: UserId) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"SELECT count(*) AS "waiting!" FROM payouts WHERE user_id = $1 AND state IN ('requested', 'in_review')"#,
+        user.0,
+    )
+    .fetch_one(conn)
+    .await?)
+}
+
+/// What these shoppers have asked for lately, as far as the limits look back. Read it under their wallets' locks.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses.
+pub async fn recent(
+    conn: &mut Conn,
+    now: Timestamp,
+    limits: &Limits,
+    users: &[UserId],
+) -> Result<HashMap<UserId, Recent>, StoreError> {
+    if !limits.any() {
+        return Ok(HashMap::new());
+    }
+    let users: Vec<Uuid> = users.iter().map(|user| user.0).collect();
+    let rows = sqlx::query!(
+        r#"SELECT user_id AS "user: UserId",
+                  coalesce(sum(amount) FILTER (WHERE requested_at >= $3), 0) AS "month!: Money",
+                  coalesce(sum(amount) FILTER (WHERE requested_at >= $4), 0) AS "week!: Money",
+                  max(requested_at) AS last
+           FROM payouts
+           WHERE user_id = ANY ($1) AND requested_at >= $2
+             AND state IN ('requested', 'in_review', 'processing', 'completed')
+           GROUP BY user_id"#,
+        &users,
+        limits.since(now),
+        limits::month_of(now),
+        limits::week_of(now),
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.user, Recent { month: row.month, week: row.week, last: row.last })).collect())
 }
 
 /// What was told to the bank about a payout; none before its first begin.

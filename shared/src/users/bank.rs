@@ -17,6 +17,41 @@ pub struct BankAccount {
     pub holder: String,
 }
 
+impl BankAccount {
+    /// Checks both and brings them into their normal form.
+    ///
+    /// # Errors
+    /// [`BankError::Iban`] or [`BankError::Holder`].
+    pub fn new(iban: &str, holder: &str) -> Result<Self, BankError> {
+        Ok(Self { iban: normal_iban(iban)?, holder: normal_holder(holder)? })
+    }
+
+    /// What a screen may show of the number: country and last four characters.
+    #[must_use]
+    pub fn masked_iban(&self) -> String {
+        mask(&self.iban)
+    }
+
+    /// What a screen may show of the name: the first letter of each word.
+    #[must_use]
+    pub fn masked_holder(&self) -> String {
+        let hidden = |word: &str| word.chars().take(1).chain("•••".chars()).collect::<String>();
+        self.holder.split(' ').map(hidden).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Whether the text is an account number by form and check digits (ISO 13616).
+#[must_use]
+pub fn is_iban(text: &str) -> bool {
+    normal_iban(text).is_ok()
+}
+
+/// Whether the text is a name a bank takes.
+#[must_use]
+pub fn is_holder(text: &str) -> bool {
+    normal_holder(text).is_ok()
+}
+
 impl Drop for BankAccount {
     fn drop(&mut self) {
         self.iban.zeroize();
@@ -63,9 +98,22 @@ pub async fn set_bank_account(
     iban: &str,
     holder: &str,
 ) -> Result<String, BankError> {
-    let account = BankAccount { iban: normal_iban(iban)?, holder: normal_holder(holder)? };
+    store_bank_account(conn, now, keys, user, &BankAccount::new(iban, holder)?).await
+}
+
+/// Seals and stores a user's bank account; replaces an earlier one. Returns the masked form that a screen may show.
+///
+/// # Errors
+/// [`BankError`] when it cannot be sealed or the database refuses.
+pub async fn store_bank_account(
+    conn: &mut Conn,
+    now: Timestamp,
+    keys: &DataKeys,
+    user: UserId,
+    account: &BankAccount,
+) -> Result<String, BankError> {
     let masked = mask(&account.iban);
-    let plain = Zeroizing::new(serde_json::to_vec(&account).map_err(|_| BankError::Unreadable)?);
+    let plain = Zeroizing::new(serde_json::to_vec(account).map_err(|_| BankError::Unreadable)?);
     let (key_id, sealed) = keys.seal(user.0.as_bytes(), &plain)?;
     sqlx::query!(
         "INSERT INTO bank_accounts (user_id, key_id, sealed, masked, updated_at)
@@ -83,6 +131,27 @@ pub async fn set_bank_account(
     .await
     .map_err(StoreError::from)?;
     Ok(masked)
+}
+
+/// A user's bank account, opened; none if there is none.
+///
+/// # Errors
+/// [`BankError`] when the database refuses or it does not open.
+pub async fn bank_account(conn: &mut Conn, keys: &DataKeys, user: UserId) -> Result<Option<BankAccount>, BankError> {
+    let row = sqlx::query!("SELECT key_id, sealed FROM bank_accounts WHERE user_id = $1", user.0)
+        .fetch_optional(conn)
+        .await
+        .map_err(StoreError::from)?;
+    row.map(|row| open_bank_account(keys, user, &row.key_id, &row.sealed)).transpose()
+}
+
+/// Removes a user's bank account. Answers whether there was one.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses.
+pub async fn remove_bank_account(conn: &mut Conn, user: UserId) -> Result<bool, StoreError> {
+    let gone = sqlx::query!("DELETE FROM bank_accounts WHERE user_id = $1", user.0).execute(conn).await?;
+    Ok(gone.rows_affected() == 1)
 }
 
 /// Opens what [`set_bank_account`] sealed for `user`.
@@ -140,5 +209,7 @@ mod tests {
         assert_eq!(mask("DE89370400440532013000"), "DE •••• 3000");
         assert!(normal_holder(" \n ").is_err());
         assert_eq!(normal_holder(" Ann  Lee ").unwrap(), "Ann Lee");
+        let account = BankAccount::new("DE89370400440532013000", "Ann Lee").unwrap();
+        assert_eq!(account.masked_holder(), "A••• L•••");
     }
 }

@@ -59,7 +59,7 @@ async fn a_shoppers_wish_is_checked_and_happens_once() {
     let user = town.shopper().await;
     let ask = async |id: PayoutId, cents: i64| {
         let mut tx = town.db.pool.begin().await.unwrap();
-        let ask = Ask { id, user, amount: Money::from_cents(cents) };
+        let ask = Ask { id, user, amount: Money::from_cents(cents), details: None };
         let asked = payouts::request(&mut tx, town.now(), &Room::open(), &town.desk.policy, &ask).await;
         tx.commit().await.unwrap();
         asked.map(|(payout, _)| payout.id)

@@ -2,14 +2,15 @@
 
 use shared::jobs::Room;
 use shared::money::Money;
-use shared::payouts::{self, Booked, Movement, MovementKind, SANDBOX, key};
+use shared::payouts::{self, Booked, Line, Movement, MovementKind, SANDBOX, key};
 use tests::sandbox::bank::Fault;
 
 use super::town::{GRANTED, Town, town};
 
 async fn book(town: &Town, movements: &[Movement]) -> Booked {
     let mut tx = town.db.pool.begin().await.unwrap();
-    let (booked, _) = payouts::book_movements(&mut tx, town.now(), &Room::open(), SANDBOX, movements).await.unwrap();
+    let lines: Vec<Line> = movements.iter().cloned().map(Line::Read).collect();
+    let (booked, _) = payouts::book_movements(&mut tx, town.now(), &Room::open(), SANDBOX, &lines).await.unwrap();
     tx.commit().await.unwrap();
     booked
 }
@@ -100,4 +101,29 @@ async fn a_debit_that_fits_nothing_stops_first_sends() {
     assert_eq!(book(&town, &lines).await, Booked { booked: 0, quarantined: 4, known: 0 });
     assert_eq!(town.count(stops).await, 2, "one per debit");
     assert_eq!(town.wallet(user).await, [0, 0, 0, GRANTED, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_cannot_be_read_does_not_hold_up_the_next() {
+    let town = town().await;
+    let (user, payout) = town.requested().await;
+    town.drain().await;
+    let lines = [
+        Line::Unreadable { position: 50, why: "it is of an unknown kind" },
+        Line::Read(line(51, MovementKind::Return, &key(payout), GRANTED)),
+    ];
+    for expected in [(1, 1, 0), (0, 0, 2)] {
+        let mut tx = town.db.pool.begin().await.unwrap();
+        let (booked, _) = payouts::book_movements(&mut tx, town.now(), &Room::open(), SANDBOX, &lines).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!((booked.booked, booked.quarantined, booked.known), expected);
+    }
+    assert_eq!(town.state(payout).await, "returned");
+    assert_eq!(town.wallet(user).await, [0, GRANTED, 0, 0, 0]);
+    assert_eq!(
+        town.count("SELECT count(*) FROM bank_movements WHERE outcome = 'quarantined' AND position = 50").await,
+        1
+    );
+    let stops = "SELECT count(*) FROM payout_stops WHERE lifted_at IS NULL";
+    assert_eq!(town.count(stops).await, 1, "it may have been a debit: a person must look");
 }

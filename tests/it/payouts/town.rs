@@ -65,7 +65,7 @@ pub(super) async fn town_with(faults: &str, seed: u64) -> Town {
         clock: clock.clone(),
         worker: WorkerId::new(),
         room: Room::open(),
-        policy: Policy { rail: payouts::SANDBOX.into(), minimum: Money::from_cents(1_000) },
+        policy: Policy::on(payouts::SANDBOX),
         rail: Arc::new(Sandbox::new(&bank.url, "secret".into(), CALL_TIMEOUT).unwrap()),
         keys: Arc::new(DataKeys::parse(&DataKeys::generate_line()).unwrap()),
     };

@@ -10,6 +10,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let (settings, metrics, stop) = process::begin()?;
-    let cron = Cron::housekeeping().with("match_waiting_reports", |context| dispatch::match_waiting(context).boxed());
+    let cron = Cron::housekeeping()
+        .with("match_waiting_reports", |context| dispatch::match_waiting(context).boxed())
+        .with("forget_old_tokens", |context| dispatch::forget_old_tokens(context).boxed());
     dispatch::serve(cron, &settings, metrics, stop).await
 }

@@ -1,8 +1,13 @@
 //! One mail from its job to its record.
 
+use std::path::Path;
+
+use anyhow::Result;
 use metrics::counter;
+use shared::auth::link::LinkTokens;
+use shared::auth::seal::DataKeys;
 use shared::clock::Clock;
-use shared::config::{self, ConfigError};
+use shared::config;
 use shared::db::StoreError;
 use shared::ids::WorkerId;
 use shared::jobs::{self, Claimed, ErrorClass, Outcome, Pushes, Queue, Room};
@@ -11,15 +16,16 @@ use sqlx::PgPool;
 
 use super::mailer::{Mailer, Sent};
 use super::templates::{Site, render};
-use super::words::compose;
+use super::words::{Links, compose};
 use crate::process::Context;
 use crate::stage::CallStage;
 
-/// The stage: a mail server, and who we are.
+/// The stage: a mail server, who we are, and what makes the tokens in links.
 #[derive(Debug)]
 pub struct Notify {
     mailer: Mailer,
     site: Site,
+    links: LinkTokens,
 }
 
 /// A mail that has left.
@@ -29,20 +35,21 @@ struct Told {
 }
 
 impl Notify {
-    /// Reads `SMTP_URL`, `MAIL_FROM`, `SITE_NAME` and `SITE_URL`.
+    /// Reads `SMTP_URL`, `MAIL_FROM`, `SITE_NAME`, `SITE_URL` and the keys that `DATA_KEY_FILE` names.
     ///
     /// # Errors
-    /// [`ConfigError`].
-    pub fn from_env() -> Result<Self, ConfigError> {
+    /// When one is missing or cannot be read.
+    pub fn from_env() -> Result<Self> {
         let name = config::optional("SITE_NAME")?.unwrap_or_else(|| "ClickNBack".to_owned());
         let url = config::optional("SITE_URL")?.unwrap_or_else(|| "http://127.0.0.1:8080".to_owned());
-        Ok(Self::new(Mailer::from_env()?, Site { name, url }))
+        let keys = DataKeys::load(Path::new(&config::required("DATA_KEY_FILE")?))?;
+        Ok(Self::new(Mailer::from_env()?, Site { name, url }, LinkTokens::new(&keys)))
     }
 
     /// A stage with these.
     #[must_use]
-    pub fn new(mailer: Mailer, site: Site) -> Self {
-        Self { mailer, site }
+    pub fn new(mailer: Mailer, site: Site, links: LinkTokens) -> Self {
+        Self { mailer, site, links }
     }
 
     /// Sends the mail of one claimed job and ends the job. Nothing changes when the claim was lost meanwhile; the
@@ -75,14 +82,15 @@ impl Notify {
         };
         let letter = store::load(&mut *pool.acquire().await?, claimed.id, event, claimed.subject_id).await?;
         let Some(letter) = letter else {
-            return Ok((cancelled("its purchase or payout does not exist"), None));
+            return Ok((cancelled("its subject does not exist"), None));
         };
-        match notifications::decide(event, &letter) {
+        match notifications::decide(event, &letter, clock.now()) {
             Decision::Recorded => return Ok((Outcome::Done, None)),
             Decision::Needless(why) => return Ok((cancelled(why), None)),
             Decision::Send => {}
         }
-        let page = match render(&compose(event, &letter), &self.site) {
+        let links = Links { site: &self.site.url, tokens: &self.links };
+        let page = match render(&compose(event, &letter, links), &self.site) {
             Ok(page) => page,
             Err(error) => return Ok((Outcome::Dead { error: format!("the mail cannot be rendered: {error}") }, None)),
         };

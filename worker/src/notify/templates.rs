@@ -48,13 +48,15 @@ pub fn render(mail: &Mail, site: &Site) -> Result<Page, askama::Error> {
 
 #[cfg(test)]
 mod tests {
+    use shared::auth::link::LinkTokens;
+    use shared::auth::seal::DataKeys;
     use shared::clock::Timestamp;
     use shared::ids::UserId;
     use shared::money::Money;
-    use shared::notifications::{Event, Letter, News, PayoutNews, PurchaseNews, Recipient};
+    use shared::notifications::{AccountNews, Event, Letter, News, PayoutNews, PurchaseNews, Recipient};
     use time::Duration;
 
-    use super::super::words::compose;
+    use super::super::words::{Links, compose};
     use super::*;
 
     fn site() -> Site {
@@ -62,10 +64,16 @@ mod tests {
     }
 
     fn page(event: Event, news: News) -> Page {
-        let recipient =
-            Recipient { user: UserId::new(), email: "a@example.com".into(), active: true, wants_email: true };
+        let recipient = Recipient {
+            user: UserId::new(),
+            email: "a@example.com".into(),
+            active: true,
+            wants_email: true,
+            muted_events: Vec::new(),
+        };
         let letter = Letter { recipient, subject_id: uuid::Uuid::now_v7(), version: 1, recorded: false, news };
-        render(&compose(event, &letter), &site()).unwrap()
+        let (site, tokens) = (site(), LinkTokens::new(&DataKeys::parse(&DataKeys::generate_line()).unwrap()));
+        render(&compose(event, &letter, Links { site: &site.url, tokens: &tokens }), &site).unwrap()
     }
 
     fn purchase(state: &str) -> PurchaseNews {
@@ -115,6 +123,25 @@ mod tests {
                 assert!(page.html.contains(word), "{event:?} html lacks {word}:\n{}", page.html);
             }
             assert!(page.text.contains("https://cashback.example.com"));
+            assert!(!page.text.contains("?token="), "only account mail carries links:\n{}", page.text);
+            assert!(!page.text.contains('!'), "calm words only:\n{}", page.text);
+        }
+    }
+
+    #[test]
+    fn account_mails_carry_their_link_or_say_what_happened() {
+        let link = || News::Account(AccountNews::Link { expires_at: Timestamp::UNIX_EPOCH, void: false });
+        let notice = || News::Account(AccountNews::Notice { at: Timestamp::UNIX_EPOCH });
+        for (event, news, word) in [
+            (Event::VerifyEmail, link(), "https://cashback.example.com/verify-email?token="),
+            (Event::ResetPassword, link(), "https://cashback.example.com/reset-password?token="),
+            (Event::PasswordChanged, notice(), "1 January 1970, 00:00 UTC"),
+            (Event::EmailChanged, notice(), "1 January 1970, 00:00 UTC"),
+        ] {
+            let page = page(event, news);
+            for text in [&page.text, &page.html] {
+                assert!(text.contains(word), "{event:?} lacks {word}:\n{text}");
+            }
             assert!(!page.text.contains('!'), "calm words only:\n{}", page.text);
         }
     }

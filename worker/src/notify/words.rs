@@ -1,9 +1,11 @@
 //! What each mail says. Plain, short, and true at the moment of sending.
 
+use shared::auth::link::LinkTokens;
 use shared::clock::Timestamp;
 use shared::money::Money;
-use shared::notifications::{Event, Letter, News, PayoutNews, PurchaseNews};
+use shared::notifications::{AccountNews, Event, Letter, News, PayoutNews, PurchaseNews};
 use time::macros::format_description;
+use uuid::Uuid;
 
 /// One mail in words, before any mark-up. Every text may hold what a stranger typed: it is escaped by the template.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,8 +16,34 @@ pub struct Mail {
     pub paragraphs: Vec<String>,
     /// What a reader looks up later.
     pub facts: Vec<Fact>,
+    /// What the reader is asked to follow.
+    pub link: Option<Link>,
     /// Why they get it.
     pub footer: &'static str,
+}
+
+/// A place to go to.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Link {
+    /// What happens there.
+    pub label: &'static str,
+    /// Its address. It holds a secret: never logged.
+    pub url: String,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("label", &self.label).finish_non_exhaustive()
+    }
+}
+
+/// Where links lead.
+#[derive(Debug, Clone, Copy)]
+pub struct Links<'a> {
+    /// The site's address.
+    pub site: &'a str,
+    /// Makes the tokens in them.
+    pub tokens: &'a LinkTokens,
 }
 
 /// A label and its value.
@@ -29,10 +57,11 @@ pub struct Fact {
 
 /// Puts a letter into words.
 #[must_use]
-pub fn compose(event: Event, letter: &Letter) -> Mail {
+pub fn compose(event: Event, letter: &Letter, links: Links<'_>) -> Mail {
     match &letter.news {
         News::Purchase(purchase) => cashback(event, purchase),
         News::Payout(payout) => withdrawal(event, payout),
+        News::Account(news) => account(event, news, letter.subject_id, links),
     }
 }
 
@@ -68,7 +97,7 @@ fn cashback(event: Event, purchase: &PurchaseNews) -> Mail {
                 "If your bank details are with us, it is paid out by itself once you have enough.".to_owned(),
             ],
         ),
-        Event::Reversed | Event::PayoutSent | Event::PayoutFailed => taken_back(&shop, purchase),
+        _ => taken_back(&shop, purchase),
     };
     if event != Event::Reversed {
         paragraphs.extend(purchase.reason.as_deref().map(one_line));
@@ -85,6 +114,7 @@ fn cashback(event: Event, purchase: &PurchaseNews) -> Mail {
         subject,
         paragraphs,
         facts,
+        link: None,
         footer: "You can turn mail about cashback off in your settings. Mail about payouts is always sent.",
     }
 }
@@ -147,8 +177,57 @@ fn withdrawal(event: Event, payout: &PayoutNews) -> Mail {
         subject,
         paragraphs,
         facts: vec![fact("Amount", amount)],
+        link: None,
         footer: "You get this mail because money of yours moved.",
     }
+}
+
+fn account(event: Event, news: &AccountNews, subject: Uuid, links: Links<'_>) -> Mail {
+    let not_you = "If this was not you, set a new password at once: with \"forgotten password\" on our site.";
+    let link = |label, path: &str| {
+        let url = format!("{}/{path}?token={}", links.site.trim_end_matches('/'), links.tokens.make(subject));
+        Some(Link { label, url })
+    };
+    let (subject, paragraphs, link) = match event {
+        Event::ResetPassword => (
+            "Set a new password",
+            vec![
+                "Someone, probably you, wants to set a new password for your account.".to_owned(),
+                "The link below works once and for an hour. If it was not you, you need do nothing.".to_owned(),
+            ],
+            link("Set a new password", "reset-password"),
+        ),
+        Event::PasswordChanged => (
+            "Your password was changed",
+            vec![
+                "The password of your account was changed, and all devices were signed out.".to_owned(),
+                not_you.to_owned(),
+            ],
+            None,
+        ),
+        Event::EmailChanged => (
+            "Your email address was changed",
+            vec![
+                "Your account now has another email address; this one gets no more mail about it.".to_owned(),
+                "If this was not you, please write to us.".to_owned(),
+            ],
+            None,
+        ),
+        _ => (
+            "Please confirm your email address",
+            vec![
+                "Please confirm that this is your email address: before that we cannot pay anything out.".to_owned(),
+                "The link below works for three days.".to_owned(),
+            ],
+            link("Confirm this address", "verify-email"),
+        ),
+    };
+    let facts = match news {
+        AccountNews::Link { expires_at, .. } => vec![fact("Good until", moment(*expires_at))],
+        AccountNews::Notice { at } => vec![fact("When", moment(*at))],
+    };
+    let footer = "You get this mail because of your account. It is always sent.";
+    Mail { subject: subject.to_owned(), paragraphs, facts, link, footer }
 }
 
 fn fact(label: &'static str, value: String) -> Fact {
@@ -161,6 +240,11 @@ fn euros(amount: Money) -> String {
 
 fn day(at: Timestamp) -> String {
     at.format(format_description!("[day padding:none] [month repr:long] [year]"))
+        .unwrap_or_else(|_| at.date().to_string())
+}
+
+fn moment(at: Timestamp) -> String {
+    at.format(format_description!("[day padding:none] [month repr:long] [year], [hour]:[minute] UTC"))
         .unwrap_or_else(|_| at.date().to_string())
 }
 

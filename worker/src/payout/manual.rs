@@ -2,7 +2,7 @@
 //! `shared::payouts::process`.
 
 use shared::money::Money;
-use shared::payouts::{Call, Instruction, Movement, Reading, State, Terms, Word};
+use shared::payouts::{Call, Instruction, Line, Reading, State, Terms, Word};
 
 use super::Rail;
 
@@ -30,7 +30,7 @@ impl Rail for Manual {
         nobody(Call::LookUp)
     }
 
-    async fn movements(&self, _: i64) -> anyhow::Result<Vec<Movement>> {
+    async fn movements(&self, _: i64) -> anyhow::Result<Vec<Line>> {
         Ok(Vec::new())
     }
 }

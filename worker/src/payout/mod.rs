@@ -12,6 +12,7 @@ use shared::payouts::{self, Begun, Call, Policy, Reading, Settled, ToCall, Word}
 use sqlx::PgPool;
 use tracing::warn;
 
+mod lines;
 pub mod manual;
 mod rail;
 mod reading;
@@ -61,7 +62,11 @@ impl<R: Rail> Desk<R> {
             | Kind::MailAvailable
             | Kind::MailReversed
             | Kind::MailPayoutSent
-            | Kind::MailPayoutFailed => self.refuse(claimed).await,
+            | Kind::MailPayoutFailed
+            | Kind::MailVerifyEmail
+            | Kind::MailResetPassword
+            | Kind::MailPasswordChanged
+            | Kind::MailEmailChanged => self.refuse(claimed).await,
         }
     }
 

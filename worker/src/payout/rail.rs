@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use shared::money::Money;
-use shared::payouts::{Instruction, Movement, Word};
+use shared::payouts::{Instruction, Line, Word};
 
 /// A way to a bank.
 pub trait Rail: Send + Sync + 'static {
@@ -19,9 +19,10 @@ pub trait Rail: Send + Sync + 'static {
     /// Asks what became of a key under which `amount` euros were sent.
     fn look_up(&self, key: &str, amount: Money) -> impl Future<Output = Word> + Send;
 
-    /// Reads the bank's statement after a line.
+    /// Reads the bank's statement after a line. A line that cannot be read is returned as such: it must not hold up
+    /// those after it.
     ///
     /// # Errors
     /// When it cannot be had or read; it is asked for again later.
-    fn movements(&self, after: i64) -> impl Future<Output = anyhow::Result<Vec<Movement>>> + Send;
+    fn movements(&self, after: i64) -> impl Future<Output = anyhow::Result<Vec<Line>>> + Send;
 }

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde::Deserialize;
 use serde_json::json;
 use shared::config::{self, ConfigError};
 use shared::money::Money;
-use shared::payouts::{self, Call, Instruction, Movement, MovementKind, Reading, Terms, Word};
+use shared::payouts::{self, Call, Instruction, Line, Reading, Terms, Word};
 use zeroize::Zeroizing;
 
-use super::{Rail, reading};
+use super::{Rail, lines, reading};
 
 /// The sandbox bank.
 pub struct Sandbox {
@@ -122,45 +122,13 @@ impl Rail for Sandbox {
         self.exchange(Call::LookUp, request, |status, bytes| reading::of_look_up(key, amount, status, bytes)).await
     }
 
-    async fn movements(&self, after: i64) -> Result<Vec<Movement>> {
+    async fn movements(&self, after: i64) -> Result<Vec<Line>> {
         let request = self.http.get(format!("{}/movements?after={after}", self.url)).bearer_auth(&*self.token);
         let (status, bytes) = answer(request, MAX_STATEMENT)
             .await
             .map_err(|failure| anyhow::anyhow!("the statement: {}", failure.why))?;
         ensure!(status == 200, "the statement: the bank answered {status}");
-        let page: Page = serde_json::from_slice(&bytes).context("the statement cannot be read")?;
-        page.movements.into_iter().map(Line::read).collect()
-    }
-}
-
-#[derive(Deserialize)]
-struct Page {
-    movements: Vec<Line>,
-}
-
-#[derive(Deserialize)]
-struct Line {
-    position: i64,
-    kind: String,
-    key: String,
-    reference: String,
-    amount: Money,
-    currency: String,
-}
-
-impl Line {
-    fn read(self) -> Result<Movement> {
-        let Self { position, kind, key, reference, amount, currency } = self;
-        let kind = match kind.as_str() {
-            "debit" => MovementKind::Debit,
-            "return" => MovementKind::Return,
-            _ => anyhow::bail!("line {position} of the statement is of an unknown kind"),
-        };
-        ensure!(
-            amount.is_positive() && currency == "EUR",
-            "line {position} of the statement is not an amount in euros"
-        );
-        Ok(Movement { position, kind, key, reference, amount })
+        lines::read(after, &bytes)
     }
 }
 
