@@ -19,6 +19,11 @@ fn written_as(types: &[Type]) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(SchemaType::from_iter(types.iter().cloned()))
 }
 
+/// A percentage, as a number or as text; the maximum is that of an operator who has set none.
+pub(crate) fn percentage() -> Object {
+    ObjectBuilder::from(rate()).maximum(Some(20)).build()
+}
+
 /// A percentage or a fixed reward, as a number or as text. More spellings are taken than the pattern names.
 pub(crate) fn rate() -> Object {
     number(&[Type::Number, Type::String], r"^(0|[1-9]|1[0-9])(\.[0-9]{1,4})?$")

@@ -59,7 +59,7 @@ pub(crate) struct NewMerchant {
     #[schema(min_length = 1, max_length = 200, example = "Shoply")]
     name: String,
     /// Percent, 0 to the operator's maximum, at most four decimals.
-    #[schema(schema_with = lax::rate)]
+    #[schema(schema_with = lax::percentage)]
     default_cashback_percentage: Decimal,
     /// Whether it is open from the start; yes unless said otherwise.
     #[schema(schema_with = lax::boolean, required = false)]

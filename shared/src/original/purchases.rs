@@ -235,7 +235,7 @@ fn terms(offer: &NewOffer, purchase: &Purchase, awarded: Money) -> Terms {
     }
 }
 
-/// The `open` transfers that make a shopper's buckets (docs/decisions/0009): per purchase what it explains, paid-out
+/// The `open` transfers that make a shopper's buckets (docs/decisions/0008): per purchase what it explains, paid-out
 /// money taken by the oldest purchases first, and per shopper the rest.
 pub(super) fn open(shopper: &mut Shopper, book: &mut Book) -> Result<(), crate::ledger::LedgerError> {
     let user = shopper.id;

@@ -1,4 +1,4 @@
-//! Pure: what a wallet of the original becomes (docs/decisions/0009).
+//! Pure: what a wallet of the original becomes (docs/decisions/0008).
 //!
 //! A purchase and its cashback row say what was promised; the wallet is a sum that racing workers could spoil. Money
 //! that is too much in one bucket and missing in the other is such a spoiled sum: the rows win. Everything else that

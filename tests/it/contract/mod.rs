@@ -5,6 +5,7 @@ mod catalogue;
 mod conventions;
 mod import;
 mod ios;
+mod money;
 mod payouts;
 mod profile;
 mod races;

@@ -188,12 +188,12 @@ mod tests {
             "clicknback deliveries replay --network awin --since 2026-11-01T00:00:00Z",
             "clicknback deliveries replay 01890a5d-ac96-774b-bcce-b302099a8057",
             "clicknback explain ORDER-1",
+            "clicknback import-original --from postgresql+asyncpg://reader@old/clicknback --dry-run --json",
             "clicknback payouts list --state processing",
             "clicknback payouts show 01890a5d-ac96-774b-bcce-b302099a8057 --account --by a@example.com",
             "clicknback payouts end 01890a5d-ac96-774b-bcce-b302099a8057 --paid B1 --by a --second b --reason asked",
             "clicknback payouts end 01890a5d-ac96-774b-bcce-b302099a8057 --not-paid --by a --second b --reason asked",
             "clicknback payouts resume 01890a5d-ac96-774b-bcce-b302099a8057 --by a --second b --reason asked",
-            "clicknback import-original --from postgresql+asyncpg://reader@old/clicknback --dry-run --json",
         ] {
             Cli::try_parse_from(good.split(' ')).unwrap();
         }

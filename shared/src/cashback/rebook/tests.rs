@@ -158,6 +158,9 @@ impl World {
             .collect();
         self.money.holds.insert(after.user, holds);
         rebook(before.as_ref(), &mut after, &mut self.money).unwrap();
+        let kept = before.as_ref().map_or(Money::ZERO, |before| before.awarded);
+        let awarded = if after.state.stands() { after.cashback } else { kept };
+        assert_eq!(after.awarded, awarded, "what was last awarded while it stood");
         if !said.trusted {
             assert!(!trusted_before, "an untrusted report changed an order about which a trusted one has spoken");
             let confirmed = before.as_ref().filter(|before| before.state == State::Confirmed);

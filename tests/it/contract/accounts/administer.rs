@@ -81,7 +81,8 @@ async fn set(admin: &Session, id: impl std::fmt::Display, status: &str) -> Resul
 async fn shoppers_are_forbidden() -> Result<()> {
     let site = Site::start().await?;
     let alice = site.sign_in("alice").await?;
-    for answer in [alice.get("/users/").await?, set(&alice, seed::BOB, "inactive").await?, set(&alice, "x", "").await?] {
+    for answer in [alice.get("/users/").await?, set(&alice, seed::BOB, "inactive").await?, set(&alice, "x", "").await?]
+    {
         assert_eq!((answer.status, answer.code()), (403, "FORBIDDEN"), "{}", answer.body);
     }
     Ok(())

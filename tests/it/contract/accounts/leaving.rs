@@ -21,7 +21,9 @@ async fn everything_personal_goes_and_the_row_stays() -> Result<()> {
     let keys = DataKeys::parse(&DataKeys::generate_line())?;
     let (mut conn, user) = (site.pool.acquire().await?, UserId(seed::ALICE));
     shared::users::set_bank_account(&mut conn, site.now(), &keys, user, "DE89370400440532013000", "Ann").await?;
-    session.put("/users/me/password", json!({ "current_password": seed::PASSWORD, "new_password": super::GOOD })).await?;
+    session
+        .put("/users/me/password", json!({ "current_password": seed::PASSWORD, "new_password": super::GOOD }))
+        .await?;
     site.anonymous().post("/auth/password-reset", json!({ "email": "alice@clicknback.com" })).await?;
     let session = site.sign_in_as("alice@clicknback.com", super::GOOD).await?;
     let refresh = session.refresh.clone().unwrap();
@@ -99,7 +101,8 @@ async fn a_debt_forbids_it_unless_it_is_let_go() -> Result<()> {
     let site = Site::start().await?;
     let session = site.sign_in("alice").await?;
     give(&site, seed::ALICE, "owed", "4.00").await?;
-    let amounts = json!({ "available": "0.00", "held": "0.00", "owed": "4.00", "pending": "0.00", "forfeitable": true });
+    let amounts =
+        json!({ "available": "0.00", "held": "0.00", "owed": "4.00", "pending": "0.00", "forfeitable": true });
     refused(&leave(&session, false).await?, 409, "ACCOUNT_NOT_EMPTY", &amounts);
     assert_eq!(leave(&session, true).await?.status, 204);
     let owed: String = sqlx::query_scalar("SELECT owed::text FROM wallets WHERE user_id = $1")

@@ -64,7 +64,10 @@ async fn a_mailbox_is_not_filled_with_links() -> Result<()> {
 async fn a_reset_sets_the_password_and_ends_all_sessions() -> Result<()> {
     let site = Site::start().await?;
     let session = site.sign_in("alice").await?;
-    sqlx::query("UPDATE users SET email_verified_at = NULL WHERE id = $1").bind(seed::ALICE).execute(&site.pool).await?;
+    sqlx::query("UPDATE users SET email_verified_at = NULL WHERE id = $1")
+        .bind(seed::ALICE)
+        .execute(&site.pool)
+        .await?;
     ask_reset(&site, ALICE).await?;
     ask_reset(&site, ALICE).await?;
     let older = {

@@ -77,9 +77,8 @@ async fn of_accounts_that_want_one_address_exactly_one_gets_it() -> Result<()> {
     let sessions = [site.sign_in("alice").await?, site.sign_in("bob").await?, site.sign_in("dave").await?];
     let answers = race(|caller| change(&sessions[caller % 3], "wanted@example.com", seed::PASSWORD)).await?;
     // The winner's own other calls find the address they want.
-    let owner: uuid::Uuid = sqlx::query_scalar("SELECT id FROM users WHERE email = 'wanted@example.com'")
-        .fetch_one(&site.pool)
-        .await?;
+    let owner: uuid::Uuid =
+        sqlx::query_scalar("SELECT id FROM users WHERE email = 'wanted@example.com'").fetch_one(&site.pool).await?;
     let winner = [seed::ALICE, seed::BOB, seed::DAVE].iter().position(|id| *id == owner).unwrap();
     for (caller, answer) in answers.iter().enumerate() {
         let expected = if caller % 3 == winner { 200 } else { 409 };
@@ -137,8 +136,7 @@ async fn of_32_changes_with_one_password_exactly_one_succeeds() -> Result<()> {
 async fn what_is_told_by_mail_can_be_chosen() -> Result<()> {
     let site = Site::start().await?;
     let session = newcomer(&site, "new@example.com").await?;
-    let all =
-        json!({ "wants_email": true, "tracked": true, "confirmed": true, "available": true, "reversed": true });
+    let all = json!({ "wants_email": true, "tracked": true, "confirmed": true, "available": true, "reversed": true });
     assert_eq!(session.get("/users/me/notifications").await?.body, all);
     let set = async |body: Value| session.put("/users/me/notifications", body).await;
     assert_eq!(set(json!({ "tracked": "no", "reversed": 0 })).await?.status, 200);

@@ -25,10 +25,8 @@ async fn a_new_address_is_registered_as_an_active_user() -> Result<()> {
     );
     let created_at = answer.body["created_at"].as_str().unwrap();
     assert!(created_at.ends_with('Z') && created_at.len() == "2026-11-21T23:37:22.824357Z".len(), "{created_at}");
-    let (hash, role): (String, String) = sqlx::query_as("SELECT password_hash, role FROM users WHERE id = $1")
-        .bind(id)
-        .fetch_one(&site.pool)
-        .await?;
+    let (hash, role): (String, String) =
+        sqlx::query_as("SELECT password_hash, role FROM users WHERE id = $1").bind(id).fetch_one(&site.pool).await?;
     assert!(hash.starts_with("$argon2id$"), "{hash}");
     assert_eq!(role, "user");
     assert_eq!(waiting(&site, "mail.verify_email").await?, 1);
@@ -81,7 +79,8 @@ async fn a_weak_password_is_400_and_names_the_first_broken_rule() -> Result<()> 
         ("Aaaaaaa1", "another character"),
         ("éèêëéèêë", "upper-case"),
     ] {
-        let answer = site.anonymous().post("/users/", json!({ "email": "a@example.com", "password": password })).await?;
+        let answer =
+            site.anonymous().post("/users/", json!({ "email": "a@example.com", "password": password })).await?;
         assert_eq!((answer.status, answer.code()), (400, "PASSWORD_NOT_COMPLEX_ENOUGH"), "{password}");
         let violations = answer.details()["violations"].as_array().unwrap();
         assert_eq!(violations.len(), 1);
