@@ -6,6 +6,7 @@ use serde_json::Value;
 use shared::original::{self, Options};
 use sqlx::{Connection, PgConnection, PgPool};
 use tests::contract::Site;
+use tests::contract::seed::PASSWORD;
 use tests::database::fresh;
 use uuid::Uuid;
 use worker::cli::import::{Arguments, run};
@@ -147,6 +148,26 @@ async fn imported_rows_are_ordinary_ones() -> Result<()> {
     // The pending ones go on here.
     site.work().await?;
     site.books_agree().await
+}
+
+#[tokio::test]
+async fn imported_shoppers_sign_in_with_their_old_password_which_is_upgraded() -> Result<()> {
+    let site = Site::start().await?;
+    run(&site.pool, site.now(), &arguments(&an_original().await?, false)).await?;
+    let ann = site.sign_in_as("ann@example.com", PASSWORD).await?;
+    assert_eq!(ann.get("/users/me/wallet").await?.body["pending_balance"], "19.05");
+    assert_eq!(ann.get("/users/me/purchases").await?.body["pagination"]["total"], 3);
+    // §2: no wallet row, other zeros.
+    let eve = site.sign_in_as("eve@example.com", PASSWORD).await?;
+    assert_eq!(eve.get("/users/me/wallet").await?.body["pending_balance"], "0");
+    // Once more, by the new hash.
+    site.sign_in_as("ann@example.com", PASSWORD).await?;
+    let upgraded: bool =
+        sqlx::query_scalar("SELECT password_hash LIKE '$argon2id$%' FROM users WHERE email = 'ann@example.com'")
+            .fetch_one(&site.pool)
+            .await?;
+    assert!(upgraded);
+    Ok(())
 }
 
 #[tokio::test]
