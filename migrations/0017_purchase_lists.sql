@@ -5,5 +5,6 @@ ALTER TABLE purchases
 UPDATE purchases SET awarded = cashback_amount;
 
 CREATE INDEX purchases_newest ON purchases (created_at, id);
-CREATE INDEX purchases_by_merchant ON purchases (merchant_id, created_at, id);
+-- The state goes along so that a merchant's purchases of one state are counted without visiting the rows.
+CREATE INDEX purchases_by_merchant ON purchases (merchant_id, created_at, id) INCLUDE (state);
 CREATE INDEX purchases_by_state ON purchases (state, created_at, id);
