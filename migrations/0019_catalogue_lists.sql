@@ -5,6 +5,9 @@ DROP INDEX merchants_name;
 CREATE UNIQUE INDEX merchants_name ON merchants (lower(name)) WHERE deleted_at IS NULL;
 CREATE INDEX merchants_newest ON merchants (created_at, id);
 CREATE INDEX offers_newest ON offers (created_at, id);
+CREATE INDEX offers_active ON offers (created_at, id) WHERE active;
+-- Whether an offer was ever used.
+CREATE INDEX purchases_by_offer ON purchases (offer_id) WHERE offer_id IS NOT NULL;
 
 -- Payout lists.
 CREATE INDEX payouts_newest ON payouts (requested_at, id);

@@ -83,20 +83,43 @@ pub async fn once(
     let fingerprint = Sha256::digest(fingerprint).to_vec();
     let mut tx = state.pool.begin().await?;
     let scope = key.0.as_deref().map(|key| Scope { user, route, key });
-    if let Some(scope) = scope
-        && let Some(earlier) = earlier(&mut tx, scope, &fingerprint).await?
-    {
-        return Ok(earlier);
+    match judge(&mut tx, state, scope, fingerprint, work).await {
+        Ok(Judged::Done(done)) => {
+            tx.commit().await?;
+            state.push(done.pushes).await;
+            Ok((done.status, Json(done.body)).into_response())
+        }
+        // Before the answer, so that the caller's next call finds nothing locked.
+        Ok(Judged::Repeated(earlier)) => tx.rollback().await.map(|()| earlier).map_err(Problem::from),
+        Err(refused) => {
+            let _gone = tx.rollback().await;
+            Err(refused)
+        }
     }
-    let done = work(&mut tx).await?;
-    if let Some(scope) = scope {
-        let status = i16::try_from(done.status.as_u16()).unwrap_or(200);
-        let answer = Earlier { fingerprint, status, body: done.body.clone() };
-        idempotency::keep(&mut tx, state.clock.now(), scope, &answer).await?;
+}
+
+/// What a call came to.
+enum Judged {
+    Done(Done),
+    Repeated(Response),
+}
+
+async fn judge(
+    conn: &mut Conn,
+    state: &AppState,
+    scope: Option<Scope<'_>>,
+    fingerprint: Vec<u8>,
+    work: impl for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<Done, Problem>> + Send,
+) -> Result<Judged, Problem> {
+    let Some(scope) = scope else { return work(conn).await.map(Judged::Done) };
+    if let Some(earlier) = earlier(conn, scope, &fingerprint).await? {
+        return Ok(Judged::Repeated(earlier));
     }
-    tx.commit().await?;
-    state.push(done.pushes).await;
-    Ok((done.status, Json(done.body)).into_response())
+    let done = work(conn).await?;
+    let status = i16::try_from(done.status.as_u16()).unwrap_or(200);
+    let answer = Earlier { fingerprint, status, body: done.body.clone() };
+    idempotency::keep(conn, state.clock.now(), scope, &answer).await?;
+    Ok(Judged::Done(done))
 }
 
 /// The answer of an earlier call with this key, if there was one. Otherwise this transaction holds the key.

@@ -1,5 +1,6 @@
 //! The process that answers HTTP: intake and the contract on the public listener, probes and metrics on the private one.
 
+mod docs;
 pub mod error;
 pub mod extract;
 pub mod idempotency;

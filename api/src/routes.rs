@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::error;
 use crate::extract::trace;
 use crate::state::AppState;
-use crate::{intake, openapi, v1};
+use crate::{docs, intake, openapi, v1};
 
 /// A snapshot of the networks older than this means that the process does not turn.
 const STALE: Duration = Duration::from_secs(15);
@@ -38,8 +38,9 @@ pub fn public(state: AppState) -> Router {
         .route("/health/live", get(|| async { Json(json!({"status": "alive"})) }))
         .route("/health/ready", get(ready))
         .route("/openapi.json", get(move || openapi::serve(Arc::clone(&document))))
+        .merge(docs::routes())
         // Only the contract is for pages of other origins.
-        .merge(contract.layer(cors(&state)))
+        .merge(contract.method_not_allowed_fallback(error::wrong_method).layer(cors(&state)))
         .method_not_allowed_fallback(error::wrong_method)
         .fallback(error::unknown_route)
         .layer(CatchPanicLayer::custom(error::panicked))

@@ -64,6 +64,12 @@ impl StoreError {
             Self::RowCount { .. } | Self::Corrupt { .. } | Self::Ledger(_) => true,
         }
     }
+
+    /// Whether this unique index or constraint refused a row.
+    #[must_use]
+    pub fn violates(&self, constraint: &str) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(error)) if error.constraint() == Some(constraint))
+    }
 }
 
 /// Fails unless a guarded statement changed exactly the rows that were decided.

@@ -17,6 +17,7 @@ mod jobs;
 mod jobs_dispatch;
 mod jobs_worker;
 mod journeys;
+mod load;
 mod notify;
 mod notify_mailer;
 mod packaging;

@@ -56,6 +56,9 @@ async fn each_role_sees_and_does_only_what_its_work_needs() -> Result<()> {
     for (role, sql) in [
         ("clicknback_worker", "SELECT password_hash FROM users"),
         ("clicknback_worker", "SELECT * FROM network_secrets"),
+        ("clicknback_worker", "UPDATE refresh_tokens SET revoked_at = NULL"),
+        ("clicknback_worker", "INSERT INTO one_time_tokens SELECT * FROM one_time_tokens"),
+        ("clicknback_api", "DELETE FROM users"),
         ("clicknback_worker", "UPDATE users SET role = 'admin'"),
         ("clicknback_worker", "UPDATE networks SET may_reduce = true"),
         ("clicknback_api", "UPDATE networks SET may_reduce = true"),
@@ -70,7 +73,12 @@ async fn each_role_sees_and_does_only_what_its_work_needs() -> Result<()> {
         assert_eq!(try_as(&url, role, sql).await?.as_deref(), Some(DENIED), "{role}: {sql}");
     }
     for (role, sql) in [
-        ("clicknback_worker", "SELECT email, active FROM users"),
+        ("clicknback_worker", "SELECT email, active, deleted_at, muted_events FROM users"),
+        ("clicknback_worker", "DELETE FROM refresh_tokens WHERE digest IN (SELECT digest FROM refresh_tokens)"),
+        ("clicknback_worker", "DELETE FROM one_time_tokens; DELETE FROM account_notices"),
+        ("clicknback_worker", "SELECT t.email, u.email FROM one_time_tokens t JOIN users u ON u.id = t.user_id"),
+        ("clicknback_api", "DELETE FROM refresh_tokens; DELETE FROM one_time_tokens; DELETE FROM account_notices"),
+        ("clicknback_api", "DELETE FROM bank_accounts"),
         ("clicknback_worker", "SELECT ensure_partitions(3)"),
         ("clicknback_keeper", "DELETE FROM deliveries"),
     ] {

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use crate::network::reference::{self, Row};
 use crate::network::sender::Sender;
 use crate::processes::{Identity, resident_kib};
-use crate::stack::Profile;
+use crate::stack::{Profile, environment};
 
 /// What is measured.
 #[derive(Debug, clap::Args)]
@@ -61,13 +61,7 @@ struct Stack(HashMap<String, String>);
 
 impl Stack {
     fn read(profile: Profile) -> Result<Self> {
-        let path = profile.directory()?.join("stack.env");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("{}: run ops/up first", path.display()))?;
-        let pair = |line: &str| {
-            let (name, value) = line.split_once('=')?;
-            Some((name.to_owned(), value.trim_matches(['\'', '"']).to_owned()))
-        };
-        Ok(Self(text.lines().filter_map(pair).collect()))
+        Ok(Self(environment(profile)?))
     }
 
     fn get(&self, name: &str) -> Result<&str> {

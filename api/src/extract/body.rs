@@ -55,11 +55,12 @@ impl<T: Input> FromRequest<AppState> for OptionalBody<T> {
 impl<T: Input> FromRequestParts<AppState> for Query<T> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
         let pairs = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
         // Of a name that is given twice the last counts, as in the original.
         let given = pairs.map(|(name, value)| (name.into_owned(), Given::Text(value.into_owned()))).collect();
-        Fields::new(given).finish().map(Self)
+        let (default, most) = (state.settings.page_default, state.settings.page_max);
+        Fields::new(given).with_catalogue(default, most).finish().map(Self)
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Page {
 pub struct Fields {
     given: BTreeMap<String, Given>,
     violations: Vec<(String, String)>,
+    /// Rows of a page of the catalogue: unless asked otherwise, and at most.
+    catalogue: (i64, i64),
 }
 
 /// The largest amount of a purchase: the original's column is NUMERIC(12,2) (contract §2.1).
@@ -37,7 +39,12 @@ const LARGEST_AMOUNT: Decimal = Decimal::from_parts(0xD4A5_0FFF, 0xE8, 0, false,
 
 impl Fields {
     pub(super) fn new(given: BTreeMap<String, Given>) -> Self {
-        Self { given, violations: Vec::new() }
+        Self { given, ..Self::default() }
+    }
+
+    /// With the operator's page sizes of the catalogue.
+    pub(super) fn with_catalogue(self, default: i64, most: i64) -> Self {
+        Self { catalogue: (default, most), ..self }
     }
 
     /// Notes a violation of the caller's own.
@@ -198,6 +205,11 @@ impl Fields {
         let offset = self.whole("offset", 0, i64::from(i32::MAX), 0);
         let limit = self.whole("limit", 1, most, default);
         Some(Page { offset: offset?, limit: limit? })
+    }
+
+    /// As [`Fields::page`] with the operator's settings for merchants, offers and flags (contract §1 "paging").
+    pub fn catalogue_page(&mut self) -> Option<Page> {
+        self.page(self.catalogue.0, self.catalogue.1)
     }
 
     fn whole(&mut self, name: &'static str, least: i64, most: i64, default: i64) -> Option<i64> {

@@ -5,9 +5,11 @@ pub mod client;
 mod fields;
 mod given;
 mod identity;
+mod name;
 pub(crate) mod payload;
 pub(crate) mod trace;
 
 pub use body::{Body, OptionalBody, Query};
 pub use fields::{Fields, Input, Page};
 pub use identity::{Admin, Caller, OwnAdmin, SignedIn};
+pub use name::Name;

@@ -33,7 +33,7 @@ async fn me(State(state): State<AppState>, caller: SignedIn) -> Result<Json<Prof
 }
 
 /// What is to be changed.
-#[derive(Debug, ToSchema)]
+#[derive(ToSchema)]
 struct Change {
     /// Another address; it is unproven until its link is followed.
     #[schema(value_type = Option<String>)]
@@ -123,7 +123,7 @@ struct Leave {
     #[schema(value_type = String)]
     password: Zeroizing<String>,
     /// Give up what is available, and let an owed remainder go.
-    #[schema(value_type = Option<bool>, default = false)]
+    #[schema(schema_with = input::lax_flag, required = false)]
     forfeit: bool,
 }
 

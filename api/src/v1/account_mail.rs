@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::account_input as input;
 use super::shapes::Refusal;
 use crate::error::Problem;
 use crate::extract::{Body, Fields, Input, SignedIn};
@@ -87,14 +88,19 @@ impl From<Wishes> for Preferences {
 #[derive(Debug, ToSchema)]
 struct NewPreferences {
     /// False: no mail about cashback at all.
+    #[schema(schema_with = input::lax_flag, required = false)]
     wants_email: Option<bool>,
     /// A purchase was reported.
+    #[schema(schema_with = input::lax_flag, required = false)]
     tracked: Option<bool>,
     /// A purchase was confirmed.
+    #[schema(schema_with = input::lax_flag, required = false)]
     confirmed: Option<bool>,
     /// Cashback can be paid out.
+    #[schema(schema_with = input::lax_flag, required = false)]
     available: Option<bool>,
     /// Cashback was taken back.
+    #[schema(schema_with = input::lax_flag, required = false)]
     reversed: Option<bool>,
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 }
 
 /// A pair of tokens.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 struct TokenPair {
     /// For the header `Authorization: Bearer …`.
     access_token: String,
@@ -49,7 +49,7 @@ impl From<Pair> for TokenPair {
 }
 
 /// Who signs in.
-#[derive(Debug, ToSchema)]
+#[derive(ToSchema)]
 struct Login {
     /// The address of the account.
     #[schema(value_type = String)]
@@ -145,8 +145,7 @@ async fn login(
     Caller(address): Caller,
     Body(login): Body<Login>,
 ) -> Result<Json<TokenPair>, Problem> {
-    let subjects = [address.to_string(), format!("{address} {}", input::digest(&login.email))];
-    state.rates.check(Rule::Login, &subjects).await?;
+    state.rates.check(Rule::Login, &[address.to_string(), input::digest(&login.email)]).await?;
     let wrong = || unauthorized("INVALID_CREDENTIALS", "The email address or the password is wrong.");
     let proof = users::prove_by_email(&state.pool, &login.email, login.password).await.map_err(input::unproven)?;
     let proof = proof.ok_or_else(wrong)?;

@@ -5,6 +5,10 @@ mod account_input;
 mod account_mail;
 mod auth;
 mod bank_account;
+mod flags;
+mod lax;
+mod merchants;
+mod offers;
 mod payouts;
 mod payouts_admin;
 mod purchases;
@@ -26,6 +30,9 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(account_mail::routes())
         .merge(auth::routes())
         .merge(bank_account::routes())
+        .merge(flags::routes())
+        .merge(merchants::routes())
+        .merge(offers::routes())
         .merge(payouts::routes())
         .merge(payouts_admin::routes())
         .merge(purchases::routes())

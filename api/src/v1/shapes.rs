@@ -5,9 +5,9 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use shared::clock::Timestamp;
 use shared::money::Money;
-use time::UtcOffset;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
+use time::{Date, UtcOffset};
 use utoipa::ToSchema;
 
 use crate::extract::Page;
@@ -48,6 +48,17 @@ pub(crate) struct Micros(pub(crate) Timestamp);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
 #[schema(value_type = String, format = DateTime, example = "2026-11-21T23:38:35Z")]
 pub(crate) struct Seconds(pub(crate) Timestamp);
+
+/// A day: `YYYY-MM-DD`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(value_type = String, format = Date, example = "2026-11-21")]
+pub(crate) struct Day(pub(crate) Date);
+
+impl Serialize for Day {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
 
 const MICROS: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");

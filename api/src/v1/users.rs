@@ -6,8 +6,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use serde::Serialize;
 use shared::ids::UserId;
-use shared::users::store::Filter;
-use shared::users::{self, Account, Email, Role, StatusError};
+use shared::users::{self, Account, Email, Filter, Role, StatusError};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -58,7 +57,7 @@ impl From<Account> for Profile {
 }
 
 /// Who registers.
-#[derive(Debug, ToSchema)]
+#[derive(ToSchema)]
 struct Registration {
     /// Where mail reaches them.
     #[schema(value_type = String)]
@@ -67,6 +66,10 @@ struct Registration {
     /// 1,024 bytes.
     #[schema(value_type = String)]
     password: Zeroizing<String>,
+    /// Accepted and ignored.
+    #[schema(schema_with = input::lax_flag, required = false)]
+    #[expect(dead_code, reason = "documents what is ignored")]
+    active: (),
 }
 
 impl Input for Registration {
@@ -74,7 +77,7 @@ impl Input for Registration {
         let (email, password) = (input::email(fields, "email"), input::password(fields, "password"));
         // Accepted and ignored (contract §2.3).
         fields.optional_flag("active")?;
-        Some(Self { email: email?, password: password? })
+        Some(Self { email: email?, password: password?, active: () })
     }
 }
 
@@ -87,7 +90,7 @@ impl Input for Registration {
 async fn register(
     State(state): State<AppState>,
     Caller(address): Caller,
-    Body(Registration { email, password }): Body<Registration>,
+    Body(Registration { email, password, .. }): Body<Registration>,
 ) -> Result<(StatusCode, Json<Profile>), Problem> {
     state.rates.check(Rule::Registration, &[address.to_string()]).await?;
     input::strong(&password, "password")?;
@@ -144,7 +147,7 @@ async fn list(
     Query(Search { filter, page }): Query<Search>,
 ) -> Result<Json<PageOf<Profile>>, Problem> {
     let mut conn = state.pool.acquire().await?;
-    let (accounts, total) = users::store::list(&mut conn, &filter, page.offset, page.limit).await?;
+    let (accounts, total) = users::list(&mut conn, &filter, page.offset, page.limit).await?;
     Ok(Json(PageOf::new(accounts.into_iter().map(Profile::from).collect(), page, total)))
 }
 
@@ -152,7 +155,7 @@ async fn list(
 #[derive(Debug, ToSchema)]
 struct Status {
     /// `active` or `inactive`.
-    #[schema(value_type = String, example = "inactive")]
+    #[schema(schema_with = input::status)]
     status: &'static str,
 }
 

@@ -255,6 +255,15 @@ impl Book {
         self.recover(cause)
     }
 
+    /// rewards → pending, available or paid, then what is owed is recovered: the balance an existing database brings.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the amount is negative.
+    pub fn open(&mut self, cause: Cause, bucket: Account, amount: Money) -> Result<(), LedgerError> {
+        self.post(cause, Code::Open, Account::Rewards, bucket, amount)?;
+        if bucket == Account::Available { self.recover(cause) } else { Ok(()) }
+    }
+
     /// available → rewards: the shopper gives up what could be paid out.
     ///
     /// # Errors

@@ -72,6 +72,8 @@ pub enum Code {
     Bounce,
     /// What a returned payout cost us.
     ReturnFee,
+    /// A balance that an imported database brings.
+    Open,
     /// A debt we let go.
     Forgive,
     /// Given up by the shopper.
@@ -95,6 +97,7 @@ impl Code {
             Self::Release => "release",
             Self::Bounce => "bounce",
             Self::ReturnFee => "return_fee",
+            Self::Open => "open",
             Self::Forgive => "forgive",
             Self::Forfeit => "forfeit",
         }

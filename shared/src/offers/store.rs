@@ -6,9 +6,11 @@ use rust_decimal::Decimal;
 use time::Date;
 use uuid::Uuid;
 
-use super::{Offer, Shop};
+use super::lists::Row;
+use super::{Listed, Offer, OfferError, Shop};
 use crate::db::{Conn, StoreError};
 use crate::ids::{MerchantId, OfferId};
+use crate::merchants;
 use crate::money::Money;
 use crate::purchases::{Basis, OfferKind};
 
@@ -55,4 +57,39 @@ pub async fn shops(conn: &mut Conn, merchants: &[MerchantId]) -> Result<HashMap<
         }
     }
     Ok(shops)
+}
+
+/// Locks one offer's merchant, then reads the offer as it now is.
+pub(super) async fn lock(conn: &mut Conn, id: OfferId) -> Result<Listed, OfferError> {
+    let merchant = sqlx::query_scalar!(r#"SELECT merchant_id AS "id: MerchantId" FROM offers WHERE id = $1"#, id.0)
+        .fetch_optional(&mut *conn)
+        .await?
+        .ok_or(OfferError::NotFound)?;
+    // A deleted merchant's offers are deleted with it.
+    let shop = merchants::store::lock(conn, merchant).await?.ok_or(OfferError::NotFound)?;
+    let row = sqlx::query_as!(
+        Row,
+        r#"SELECT id AS "id: OfferId", merchant_id AS "merchant: MerchantId", $2::text AS "merchant_name!",
+                  $3::boolean AS "merchant_active!", kind, value AS "value: Decimal", monthly_cap AS "cap: Money",
+                  start_date, end_date, active
+           FROM offers WHERE id = $1 AND deleted_at IS NULL"#,
+        id.0,
+        shop.name,
+        shop.active,
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or(OfferError::NotFound)?;
+    Ok(row.try_into()?)
+}
+
+/// Whether a merchant has an active offer.
+pub(super) async fn has_active(conn: &mut Conn, merchant: MerchantId) -> Result<bool, StoreError> {
+    let has = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM offers WHERE merchant_id = $1 AND active) AS "has!""#,
+        merchant.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(has)
 }

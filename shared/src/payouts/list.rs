@@ -20,6 +20,10 @@ pub struct Listed {
     pub amount: Money,
     /// Where it stands.
     pub state: State,
+    /// In processing, and the last call had no answer.
+    pub unknown: bool,
+    /// Who carries it.
+    pub rail: String,
     /// When it was requested.
     pub requested_at: Timestamp,
 }
@@ -46,7 +50,10 @@ pub async fn list(conn: &mut Conn, filter: &Filter, offset: i64, limit: i64) -> 
         Some(user) => of_user(conn, user, filter, offset, limit).await?,
         None => of_all(conn, filter, offset, limit).await?,
     };
-    let total = count(conn, filter).await?;
+    let found = i64::try_from(rows.len()).unwrap_or(limit);
+    // A page that is not full is the end of the list: its total needs no counting.
+    let is_end = found < limit && (found > 0 || offset == 0);
+    let total = if is_end { offset + found } else { count(conn, filter).await? };
     let listed = rows
         .into_iter()
         .map(|row| {
@@ -57,7 +64,8 @@ pub async fn list(conn: &mut Conn, filter: &Filter, offset: i64, limit: i64) -> 
                 id: row.id.0,
                 found: row.amount.to_string(),
             })?;
-            Ok(Listed { id: row.id, user: row.user, amount, state, requested_at: row.requested_at })
+            let Row { id, user, unknown, rail, requested_at, .. } = row;
+            Ok(Listed { id, user, amount, state, unknown, rail, requested_at })
         })
         .collect::<Result<Vec<_>, StoreError>>()?;
     Ok((listed, total))
@@ -68,6 +76,8 @@ struct Row {
     user: UserId,
     amount: Decimal,
     state: String,
+    unknown: bool,
+    rail: String,
     requested_at: Timestamp,
 }
 
@@ -86,7 +96,7 @@ async fn of_user(
 ) -> Result<Vec<Row>, StoreError> {
     Ok(sqlx::query_as!(
         Row,
-        r#"SELECT id AS "id: PayoutId", user_id AS "user: UserId", amount, state, requested_at
+        r#"SELECT id AS "id: PayoutId", user_id AS "user: UserId", amount, state, unknown, rail, requested_at
            FROM payouts
            WHERE user_id = $1 AND state = ANY ($2)
              AND requested_at >= coalesce($3, '-infinity'::timestamptz)
@@ -109,10 +119,11 @@ async fn of_all(conn: &mut Conn, filter: &Filter, offset: i64, limit: i64) -> Re
     Ok(sqlx::query_as!(
         Row,
         r#"SELECT newest.id AS "id!: PayoutId", newest.user_id AS "user!: UserId", newest.amount AS "amount!",
-                  newest.state AS "state!", newest.requested_at AS "requested_at!"
+                  newest.state AS "state!", newest.unknown AS "unknown!", newest.rail AS "rail!",
+                  newest.requested_at AS "requested_at!"
            FROM UNNEST($1::text[]) AS wanted (state)
            CROSS JOIN LATERAL (
-               SELECT id, user_id, amount, payouts.state, requested_at
+               SELECT id, user_id, amount, payouts.state, unknown, rail, requested_at
                FROM payouts
                WHERE payouts.state = wanted.state
                  AND requested_at >= coalesce($2, '-infinity'::timestamptz)

@@ -20,6 +20,7 @@ mod cancel;
 pub mod limits;
 pub mod list;
 mod movements;
+pub mod operator;
 mod process;
 mod request;
 mod settle;

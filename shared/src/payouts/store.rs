@@ -266,6 +266,29 @@ pub async fn account(
         .map_err(|error| corrupt("payouts", "account_sealed", id, error.to_string()))
 }
 
+/// What a screen may show of a payout's account; none if there was none.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses.
+pub async fn masked_account(conn: &mut Conn, id: PayoutId) -> Result<Option<String>, StoreError> {
+    let masked =
+        sqlx::query_scalar!("SELECT account_masked FROM payouts WHERE id = $1", id.0).fetch_optional(conn).await?;
+    Ok(masked.flatten())
+}
+
+/// Whether the job that sends it has given up.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses.
+pub async fn has_dead_send(conn: &mut Conn, id: PayoutId) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM jobs_dead WHERE kind = 'payouts.send' AND subject_id = $1) AS "dead!""#,
+        id.0,
+    )
+    .fetch_one(conn)
+    .await?)
+}
+
 /// Whose account is another one than the one their payout was requested for.
 ///
 /// # Errors

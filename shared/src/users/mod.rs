@@ -15,6 +15,7 @@ mod password;
 mod proof;
 mod recover;
 mod register;
+mod search;
 mod sessions;
 pub mod store;
 mod verify;
@@ -42,6 +43,7 @@ pub use password::{
 pub use proof::{Proof, ProofError, prove, prove_by_email};
 pub use recover::{ask_reset, reset_password};
 pub use register::register;
+pub use search::{Filter, list};
 pub use sessions::{GRACE, Pair, Refreshed, refresh, sign_in, sign_out};
 pub use verify::{Asked, ask_verification, verify_email};
 pub use wishes::{MUTABLE, Wishes, set_wishes, wishes};

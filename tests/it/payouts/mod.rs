@@ -3,6 +3,8 @@
 mod crashes;
 mod faults;
 mod opening;
+mod operators;
 mod people;
 mod statement;
 mod town;
+mod waking;

@@ -6,13 +6,13 @@ use shared::payouts::{self, AdminWord, Decision, MANUAL, ProcessError, Review, S
 
 use super::town::{GRANTED, T0, Town, town};
 
-async fn manual() -> Town {
+pub(super) async fn manual() -> Town {
     let mut town = town().await;
     town.desk.policy.rail = MANUAL.into();
     town
 }
 
-async fn admin(town: &Town) -> UserId {
+pub(super) async fn admin(town: &Town) -> UserId {
     let admin = UserId::new();
     sqlx::query("INSERT INTO users (id, email, role, created_at) VALUES ($1, $2, 'admin', $3)")
         .bind(admin.0)

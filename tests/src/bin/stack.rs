@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use tests::demo::run::{self, Options};
+use tests::load::{self, reads};
 use tests::measure;
 use tests::stack::{Profile, command, supervise};
 
@@ -36,6 +37,10 @@ enum Command {
     Demo(Options),
     /// Measure a stack that is up: idle latency, memory, a backlog drained
     Measure(measure::Options),
+    /// Fill the database of a stack that is up with years of purchases
+    Load(load::Options),
+    /// Measure how fast a loaded stack is read
+    ReadBench(reads::Options),
     /// Keep a stack alive (`up` calls it)
     #[command(hide = true)]
     Supervise {
@@ -75,6 +80,14 @@ async fn main() -> Result<ExitCode> {
         }
         Command::Measure(options) => {
             measure::run(&options).await?;
+            ExitCode::SUCCESS
+        }
+        Command::Load(options) => {
+            load::run(&options).await?;
+            ExitCode::SUCCESS
+        }
+        Command::ReadBench(options) => {
+            reads::run(&options).await?;
             ExitCode::SUCCESS
         }
         Command::Supervise { profile, seed } => {

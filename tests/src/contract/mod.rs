@@ -1,7 +1,11 @@
 //! A site for tests of the contract: the real router on a port, the accounts and shops of profile contract, a clock
 //! moved by hand, and workers run by hand.
 
+pub mod profile;
+mod second;
 pub mod seed;
+
+pub use second::Second;
 
 use std::sync::Arc;
 

@@ -10,6 +10,11 @@ use uuid::{Uuid, uuid};
 /// The password of every seeded account.
 pub const PASSWORD: &str = "Str0ng!Pass";
 
+/// Alice's address.
+pub const USER_EMAIL: &str = "alice@clicknback.com";
+/// Carol's address.
+pub const ADMIN_EMAIL: &str = "carol@clicknback.com";
+
 /// A shopper.
 pub const ALICE: Uuid = uuid!("b7e2c1a2-4f3a-4e2b-9c1a-8d2e3f4b5c6d");
 /// A shopper.

@@ -13,7 +13,7 @@ use crate::servers::{new_password, write_secret};
 /// The database of a stack.
 pub(super) const DATABASE: &str = "clicknback";
 /// The administrator of a stack.
-pub(super) const ADMIN_EMAIL: &str = "admin@example.test";
+pub(super) const ADMIN_EMAIL: &str = "admin@example.com";
 
 /// Everything a stack must remember to come up again as it was.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -10,9 +10,10 @@ mod processes;
 mod roles;
 mod supervisor;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 pub use extra::{Extra, processes};
 pub use install::{Install, Ports};
@@ -21,6 +22,20 @@ pub use supervisor::supervise;
 
 use crate::servers::data_directory;
 
+/// The variables of a stack's `stack.env`.
+///
+/// # Errors
+/// When the stack is not up.
+pub fn environment(profile: Profile) -> Result<HashMap<String, String>> {
+    let path = profile.directory()?.join("stack.env");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("{}: run ops/up first", path.display()))?;
+    let pair = |line: &str| {
+        let (name, value) = line.split_once('=')?;
+        Some((name.to_owned(), value.trim_matches(['\'', '"']).to_owned()))
+    };
+    Ok(text.lines().filter_map(pair).collect())
+}
+
 /// What a stack is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Profile {
@@ -28,6 +43,9 @@ pub enum Profile {
     Demo,
     /// No failures played, for measuring.
     Bench,
+    /// The accounts and shops of the contract (§11), holds of zero, purchases of network self confirmed by themselves,
+    /// payouts paid by a person.
+    Contract,
 }
 
 impl Profile {
@@ -37,6 +55,7 @@ impl Profile {
         match self {
             Self::Demo => "demo",
             Self::Bench => "bench",
+            Self::Contract => "contract",
         }
     }
 

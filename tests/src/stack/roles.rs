@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use super::install::{DATABASE, key_file};
 use super::{Install, Profile};
+use crate::contract::seed;
 use crate::servers::{Postgres, Redis};
 
 /// A process that the supervisor keeps alive.
@@ -188,7 +189,8 @@ pub(super) fn common(
     redis: &Redis,
 ) -> Vec<(&'static str, String)> {
     let ports = install.ports;
-    vec![
+    let rail = if profile == Profile::Contract { "manual" } else { "sandbox" };
+    let mut told = vec![
         ("REDIS_URL", format!("{}/0", redis.url())),
         ("DATA_KEY_FILE", key_file(directory).display().to_string()),
         ("PROFILE", profile.as_str().to_owned()),
@@ -200,8 +202,14 @@ pub(super) fn common(
         ("SITE_URL", "https://cashback.example.test".to_owned()),
         ("BANK_URL", format!("http://127.0.0.1:{}", ports.bank)),
         ("BANK_TOKEN", install.bank_token.clone()),
-        ("PAYOUT_RAIL", "sandbox".to_owned()),
+        ("PAYOUT_RAIL", rail.to_owned()),
         ("AUTO_PAYOUT_MIN", "10.00".to_owned()),
         ("OPERATOR_EMAIL", super::install::ADMIN_EMAIL.to_owned()),
-    ]
+    ];
+    if profile == Profile::Contract {
+        // Contract §9: the rejection merchant is given up after three looks, a second apart.
+        told.push(("REJECTION_MERCHANT_ID", seed::BANK_SIM_FAIL.to_string()));
+        told.push(("PURCHASE_MAX_VERIFICATION_ATTEMPTS", "3".to_owned()));
+    }
+    told
 }

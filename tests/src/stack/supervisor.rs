@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use shared::auth::seal::DataKeys;
+use shared::clock::Clock;
+use sqlx::PgPool;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,6 +19,7 @@ use super::install::{ADMIN_EMAIL, DATABASE, key_file};
 use super::processes::Record;
 use super::roles::{self, Group, Role};
 use super::{Install, Profile};
+use crate::contract::{profile, seed as contract};
 use crate::demo::catalogue::Catalogue;
 use crate::demo::seed;
 use crate::processes::{self, Identity};
@@ -112,13 +115,19 @@ impl Stack {
         Ok(())
     }
 
-    /// Migrates, lets the roles in, creates the administrator and the demo's world.
+    /// Migrates, lets the roles in, creates the administrator and the world of the profile.
     async fn prepare_database(&self) -> Result<()> {
         let url = self.postgres.url(DATABASE);
         self.postgres.ensure_database(DATABASE).await?;
         let passwords =
             [("API_DB_PASSWORD", &self.install.api_password), ("WORKER_DB_PASSWORD", &self.install.worker_password)];
         self.clicknback(&["migrate"], &passwords).await?;
+        if self.profile == Profile::Contract {
+            let pool = PgPool::connect(&url).await?;
+            profile::fill(&pool, Clock::System.now()).await?;
+            pool.close().await;
+            return Ok(());
+        }
         let keys = DataKeys::load(&key_file(&self.directory))?;
         seed::seed(&url, &Catalogue::new(self.install.seed), &self.install.networks, &keys).await?;
         // Exits with 1 when the administrator is there already.
@@ -288,14 +297,25 @@ impl Stack {
             ("BANK_TOKEN".to_owned(), self.install.bank_token.clone()),
             ("SMTP_URL".to_owned(), format!("smtp://127.0.0.1:{}", ports.smtp)),
             ("MAIL_URL".to_owned(), at(ports.mail)),
-            ("ADMIN_EMAIL".to_owned(), ADMIN_EMAIL.to_owned()),
-            ("ADMIN_PASSWORD".to_owned(), admin_password.clone()),
-            ("NETWORK_REFERENCE_URL".to_owned(), format!("{}/in/reference", at(ports.api))),
-            ("NETWORK_REFERENCE_SECRET".to_owned(), networks.reference.clone()),
-            ("NETWORK_AWIN_URL".to_owned(), format!("{}/in/awin/{}", at(ports.api), networks.awin)),
-            ("CLICK_REF".to_owned(), click_of("reference")),
-            ("NETWORK_AWIN_CLICK_REF".to_owned(), click_of("awin")),
         ];
+        if self.profile == Profile::Contract {
+            lines.extend([
+                ("ADMIN_EMAIL".to_owned(), contract::ADMIN_EMAIL.to_owned()),
+                ("ADMIN_PASSWORD".to_owned(), contract::PASSWORD.to_owned()),
+                ("USER_EMAIL".to_owned(), contract::USER_EMAIL.to_owned()),
+                ("USER_PASSWORD".to_owned(), contract::PASSWORD.to_owned()),
+            ]);
+        } else {
+            lines.extend([
+                ("ADMIN_EMAIL".to_owned(), ADMIN_EMAIL.to_owned()),
+                ("ADMIN_PASSWORD".to_owned(), admin_password.clone()),
+                ("NETWORK_REFERENCE_URL".to_owned(), format!("{}/in/reference", at(ports.api))),
+                ("NETWORK_REFERENCE_SECRET".to_owned(), networks.reference.clone()),
+                ("NETWORK_AWIN_URL".to_owned(), format!("{}/in/awin/{}", at(ports.api), networks.awin)),
+                ("CLICK_REF".to_owned(), click_of("reference")),
+                ("NETWORK_AWIN_CLICK_REF".to_owned(), click_of("awin")),
+            ]);
+        }
         // What the programs are told, so that `clicknback` sees the same system.
         let told = roles::common(self.profile, &self.directory, &self.install, &self.redis);
         let named: Vec<String> = lines.iter().map(|(name, _)| name.clone()).collect();

@@ -96,6 +96,17 @@ fn rule(name: &'static str, expected: &'static str, good: fn(&str) -> bool) -> R
     Rule { name, expected, good }
 }
 
+const EUROS: &str = "an amount such as 100.00";
+const RATE: &str = "a rate such as 5/min, or off";
+
+fn is_euros(text: &str) -> bool {
+    text.parse::<Money>().is_ok_and(|amount| !amount.is_negative())
+}
+
+fn is_rate(text: &str) -> bool {
+    text == "off" || text.parse::<shared::limits::Rate>().is_ok()
+}
+
 /// Every setting parses. Addresses and the like are not secret, but values are never repeated here all the same.
 fn settings() -> Vec<Line> {
     let rules = [
@@ -114,6 +125,15 @@ fn settings() -> Vec<Line> {
         rule("SITE_URL", "an http or https URL", is_http),
         rule("PAYOUT_RAIL", "sandbox or manual", |v| ["sandbox", "manual"].contains(&v)),
         rule("AUTO_PAYOUT_MIN", "an amount such as 10.00", |v| v.parse::<Money>().is_ok_and(Money::is_positive)),
+        rule("PAYOUT_MONTHLY_LIMIT", EUROS, is_euros),
+        rule("PAYOUT_WEEKLY_LIMIT", EUROS, is_euros),
+        rule("PAYOUT_INTERVAL_HOURS", "a number of hours", |v| v.parse::<u32>().is_ok()),
+        rule("RATE_LOGIN", RATE, is_rate),
+        rule("RATE_LOGIN_ADDRESS", RATE, is_rate),
+        rule("RATE_REGISTRATION", RATE, is_rate),
+        rule("RATE_PURCHASES", RATE, is_rate),
+        rule("RATE_PAYOUTS", RATE, is_rate),
+        rule("RATE_RESET", RATE, is_rate),
         rule("OPERATOR_EMAIL", "an address", |v| v.parse::<Mailbox>().is_ok()),
         rule("BUSINESS_TIMEZONE", "UTC", |v| v == "UTC"),
         rule("TRUSTED_PROXIES", "addresses or networks, separated by commas", |v| {

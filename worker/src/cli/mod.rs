@@ -9,10 +9,12 @@ pub mod audit;
 pub mod check;
 pub mod deliveries;
 pub mod explain;
+pub mod import;
 pub mod jobs;
 pub mod key;
 pub mod migrate;
 pub mod networks;
+pub mod payouts;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -49,6 +51,9 @@ pub enum Command {
     /// Live and dead jobs.
     #[command(subcommand)]
     Jobs(jobs::Command),
+    /// Payouts that need a person, and what stops them.
+    #[command(subcommand)]
+    Payouts(payouts::Command),
     /// What networks sent us.
     #[command(subcommand)]
     Deliveries(deliveries::Command),
@@ -65,6 +70,8 @@ pub enum Command {
     /// Networks and their rules.
     #[command(subcommand)]
     Network(networks::Command),
+    /// Move an original ClickNBack database here. Safe to run again. Exit code 1 when keys here are in the way.
+    ImportOriginal(import::Arguments),
 }
 
 /// What a command found out or did.
@@ -117,11 +124,13 @@ async fn run(command: Command, clock: &Clock) -> anyhow::Result<Answer> {
         Command::Check => Ok(check::run().await),
         Command::Admin(command) => admin::run(&pool()?, clock.now(), command).await,
         Command::Jobs(command) => jobs::run(&pool()?, clock.now(), command).await,
+        Command::Payouts(command) => payouts::run(&pool()?, clock.now(), command).await,
         Command::Deliveries(command) => deliveries::run(&pool()?, clock.now(), command).await,
         Command::Explain { id } => explain::run(&pool()?, clock.now(), &id).await,
         Command::Audit => audit::run(&pool()?).await,
         Command::Key(command) => Ok(key::run(&command)),
         Command::Network(networks::Command::List) => networks::list(&pool()?).await,
+        Command::ImportOriginal(arguments) => import::run(&pool()?, clock.now(), &arguments).await,
     }
 }
 
@@ -179,6 +188,12 @@ mod tests {
             "clicknback deliveries replay --network awin --since 2026-11-01T00:00:00Z",
             "clicknback deliveries replay 01890a5d-ac96-774b-bcce-b302099a8057",
             "clicknback explain ORDER-1",
+            "clicknback import-original --from postgresql+asyncpg://reader@old/clicknback --dry-run --json",
+            "clicknback payouts list --state processing",
+            "clicknback payouts show 01890a5d-ac96-774b-bcce-b302099a8057 --account --by a@example.com",
+            "clicknback payouts end 01890a5d-ac96-774b-bcce-b302099a8057 --paid B1 --by a --second b --reason asked",
+            "clicknback payouts end 01890a5d-ac96-774b-bcce-b302099a8057 --not-paid --by a --second b --reason asked",
+            "clicknback payouts resume 01890a5d-ac96-774b-bcce-b302099a8057 --by a --second b --reason asked",
         ] {
             Cli::try_parse_from(good.split(' ')).unwrap();
         }
@@ -188,6 +203,9 @@ mod tests {
             "clicknback jobs pause nowhere",
             "clicknback jobs list --state done",
             "clicknback jobs cancel not-an-id",
+            "clicknback payouts end 01890a5d-ac96-774b-bcce-b302099a8057 --by a --second b --reason asked",
+            "clicknback payouts end 01890a5d-ac96-774b-bcce-b302099a8057 --paid B1 --by a --reason asked",
+            "clicknback payouts show 01890a5d-ac96-774b-bcce-b302099a8057 --account",
         ] {
             assert!(Cli::try_parse_from(bad.split(' ')).is_err(), "{bad}");
         }
