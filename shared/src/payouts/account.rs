@@ -1,6 +1,6 @@
 //! The account a shopper's payouts go to, and what a change of it sets going.
 //!
-//! A payout keeps the account that was stored when it was requested (docs/decisions/0008): changing it later moves no
+//! A payout keeps the account that was stored when it was requested (docs/decisions/0009): changing it later moves no
 //! payout that is under way, removing it is refused while one waits for it.
 
 use serde_json::json;
