@@ -134,6 +134,7 @@ async fn owned(conn: &mut Conn, id: &str, caller: UserId) -> Result<Listed, Prob
     if found.user_id == caller {
         return Ok(found);
     }
+    tracing::info!(purchase = %found.id, %caller, "Somebody else's purchase was asked for");
     Err(Problem::forbidden(json!({
         "purchase_id": found.id,
         "resource_owner": found.user_id,

@@ -40,6 +40,7 @@ pub fn basis_amount(basis: Basis, purchase: &Purchase) -> Option<Decimal> {
 mod tests {
     use super::*;
     use crate::purchases::state::tests::a_purchase;
+    use proptest::prelude::*;
     use time::macros::date;
 
     fn terms(kind: OfferKind, value: Decimal) -> Terms {
@@ -84,5 +85,18 @@ mod tests {
         let largest = dec!(9999999999.99);
         let absurd = Terms { rate: largest, ..terms(OfferKind::Percent, dec!(99999999999999.9999)) };
         assert_eq!(award(&absurd, &Purchase { sale: largest, ..a_purchase() }), Money::ZERO);
+    }
+
+    proptest! {
+        /// Contract §6, counted again in whole numbers: a percentage of cents, halves to the even cent.
+        #[test]
+        fn any_percentage_of_any_sale_is_rounded_half_to_even(cents in 0..999_999_999_999_i64, ten_thousandths in 1..2_000_000_i64) {
+            let purchase = Purchase { sale: Decimal::new(cents, 2), ..a_purchase() };
+            let award = award(&terms(OfferKind::Percent, Decimal::new(ten_thousandths, 4)), &purchase);
+            let (product, unit) = (i128::from(cents) * i128::from(ten_thousandths), 1_000_000_i128);
+            let (whole, rest) = (product / unit, product % unit);
+            let up = rest * 2 > unit || (rest * 2 == unit && whole % 2 == 1);
+            prop_assert_eq!(award.decimal(), Decimal::from_i128_with_scale(whole + i128::from(up), 2));
+        }
     }
 }

@@ -5,6 +5,7 @@ mod decide;
 mod declare;
 mod lists;
 mod races;
+mod roles;
 mod stories;
 mod verify;
 mod wallet;
