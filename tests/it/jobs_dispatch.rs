@@ -151,7 +151,7 @@ async fn a_cron_entry_runs_once_per_period_and_tells_what_it_did() {
     let cron = Cron::housekeeping()
         .with("match_waiting_reports", |_| async { anyhow::bail!("nothing to match with") }.boxed());
     dispatch.run_cron(&cron).await.unwrap();
-    assert_eq!(count(pool, "SELECT count(*) FROM cron WHERE last_at IS NOT NULL AND next_at > now()").await, 3);
+    assert_eq!(count(pool, "SELECT count(*) FROM cron WHERE last_at IS NOT NULL AND next_at > now()").await, 4);
     assert_eq!(count(pool, "SELECT count(*) FROM cron WHERE last_result = 'failed: nothing to match with'").await, 1);
     sqlx::query("UPDATE cron SET last_result = NULL").execute(pool).await.unwrap();
     dispatch.run_cron(&cron).await.unwrap();
