@@ -34,10 +34,7 @@ impl<T: Input> FromRequest<AppState> for Body<T> {
     async fn from_request(request: Request, _: &AppState) -> Result<Self, Problem> {
         let (head, body) = request.into_parts();
         let bytes = payload::read(&head.headers, body, LARGEST).await?;
-        if bytes.is_empty() {
-            return Err(whole("body", "Field required"));
-        }
-        fields(&head.headers, &bytes)?.finish().map(Self)
+        read(&head.headers, &bytes).map(Self)
     }
 }
 
@@ -62,6 +59,17 @@ impl<T: Input> FromRequestParts<AppState> for Query<T> {
         let (default, most) = (state.settings.page_default, state.settings.page_max);
         Fields::new(given).with_catalogue(default, most).finish().map(Self)
     }
+}
+
+/// Reads a JSON body, as [`Body`] does.
+///
+/// # Errors
+/// 422 with every violation.
+pub fn read<T: Input>(headers: &HeaderMap, bytes: &[u8]) -> Result<T, Problem> {
+    if bytes.is_empty() {
+        return Err(whole("body", "Field required"));
+    }
+    fields(headers, bytes)?.finish()
 }
 
 fn fields(headers: &HeaderMap, bytes: &[u8]) -> Result<Fields, Problem> {

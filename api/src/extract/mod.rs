@@ -1,13 +1,13 @@
 //! What handlers need to know of a request before they act: who calls, from where, and what was said.
 
-mod body;
+pub mod body;
 pub mod client;
 mod fields;
 mod given;
 mod identity;
 mod name;
 pub(crate) mod payload;
-pub(crate) mod trace;
+pub mod trace;
 
 pub use body::{Body, OptionalBody, Query};
 pub use fields::{Fields, Input, Page};

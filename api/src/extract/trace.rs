@@ -4,7 +4,8 @@ use axum::http::HeaderMap;
 use uuid::Uuid;
 
 /// The `traceparent` of the work this call causes: the caller's trace if it sent a valid one, else a new one.
-pub(crate) fn parent(headers: &HeaderMap) -> String {
+#[must_use]
+pub fn parent(headers: &HeaderMap) -> String {
     let given = headers.get("traceparent").and_then(|value| value.to_str().ok()).and_then(trace_id);
     let trace = given.map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned);
     let span = Uuid::now_v7().as_u64_pair().1;

@@ -19,7 +19,7 @@ pub mod redis;
 pub mod rescue;
 mod room;
 mod settle;
-mod verdict;
+pub mod verdict;
 pub mod workers;
 
 pub mod operator;

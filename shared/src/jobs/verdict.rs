@@ -1,4 +1,4 @@
-//! What becomes of a job after an answer. Pure.
+//! What becomes of a job after an answer. Pure, and public for the models that explore it.
 
 use super::backoff::{self, MAX_FAILURES, Next};
 use super::{Claimed, Outcome};
@@ -6,39 +6,59 @@ use crate::clock::Timestamp;
 
 /// The job's row at the time of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Row {
+pub struct Row {
     /// It was woken while claimed.
-    pub(super) again: bool,
-    pub(super) failures: i32,
-    pub(super) waits: i32,
-    pub(super) max_failures: i32,
+    pub again: bool,
+    /// Its failures so far.
+    pub failures: i32,
+    /// How often it has answered `later`.
+    pub waits: i32,
+    /// At this number of failures it gives up.
+    pub max_failures: i32,
 }
 
 /// What is to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// It ends: `done` or `cancelled`.
-    End { outcome: &'static str, reason: Option<String> },
+    End {
+        /// The word of the record.
+        outcome: &'static str,
+        /// Why it became needless.
+        reason: Option<String>,
+    },
     /// It stays live, unclaimed.
     Stay(Stay),
     /// It is dead.
-    Bury { failures: i32, error: String },
+    Bury {
+        /// Its failures, this one included.
+        failures: i32,
+        /// Why.
+        error: String,
+    },
 }
 
+/// How a job stays live.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stay {
-    pub(super) run_at: Timestamp,
+pub struct Stay {
+    /// When it is due.
+    pub run_at: Timestamp,
     /// It was woken: push it at once.
-    pub(super) woken: bool,
-    pub(super) failures: i32,
-    pub(super) waits: i32,
-    pub(super) max_failures: i32,
-    pub(super) error: Option<String>,
+    pub woken: bool,
+    /// Its failures from now on.
+    pub failures: i32,
+    /// How often it has answered `later`, this one included.
+    pub waits: i32,
+    /// Its bound from now on.
+    pub max_failures: i32,
+    /// What went wrong, if something did.
+    pub error: Option<String>,
 }
 
 /// Decides. A job that was woken meanwhile stays and is due now, whatever the answer: the wake-up is never lost.
 /// `later` is an answer without a failure, so the failures before it no longer count.
-pub(super) fn decide(now: Timestamp, row: Row, outcome: &Outcome, random: u64) -> Verdict {
+#[must_use]
+pub fn decide(now: Timestamp, row: Row, outcome: &Outcome, random: u64) -> Verdict {
     let fresh =
         Stay { run_at: now, woken: row.again, failures: 0, waits: row.waits, max_failures: MAX_FAILURES, error: None };
     match outcome {
@@ -73,7 +93,8 @@ fn bury(row: Row, fresh: Stay, failures: i32, error: &str) -> Verdict {
 }
 
 /// The attempt to be recorded, if the answer makes one: outcome and error.
-pub(super) fn attempt<'a>(verdict: &Verdict, outcome: &'a Outcome) -> Option<(&'static str, &'a str)> {
+#[must_use]
+pub fn attempt<'a>(verdict: &Verdict, outcome: &'a Outcome) -> Option<(&'static str, &'a str)> {
     match outcome {
         Outcome::Done | Outcome::Later { .. } | Outcome::Cancelled { .. } => None,
         Outcome::Dead { error } => Some(("dead", error)),

@@ -94,7 +94,7 @@ impl State {
 }
 
 /// A person's word about a payout in review.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Review {
     /// It may be sent.
     Approved,
@@ -120,7 +120,7 @@ impl Review {
 }
 
 /// What is known of the sends so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Standing {
     /// A send has begun and nothing is known of it: no answer, or we crashed.
     Calling,
@@ -149,7 +149,7 @@ impl Standing {
 }
 
 /// What was told to the bank, as far as decisions need it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Sent {
     /// What is known of the sends so far.
     pub standing: Standing,
@@ -272,7 +272,7 @@ fn may_send_again(sent: &Sent, now: Timestamp) -> bool {
 }
 
 /// Which call was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Call {
     /// The instruction was sent.
     Send,
@@ -292,7 +292,7 @@ impl Call {
 }
 
 /// A rail's answer, as it was read. Whatever is not clearly one of the others is `Unknown`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Reading {
     /// The bank has it; its final word comes later.
     Accepted,

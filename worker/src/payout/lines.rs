@@ -26,7 +26,7 @@ struct Written {
 ///
 /// # Errors
 /// When the page itself cannot be read, or a line without a number leaves no number free for it.
-pub(super) fn read(after: i64, bytes: &[u8]) -> Result<Vec<Line>> {
+pub fn read(after: i64, bytes: &[u8]) -> Result<Vec<Line>> {
     let page: Page = serde_json::from_slice(bytes).context("the statement cannot be read")?;
     let numbers: Vec<Option<i64>> = page.movements.iter().map(|line| line.get("position")?.as_i64()).collect();
     let mut before = after;

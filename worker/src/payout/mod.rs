@@ -12,10 +12,10 @@ use shared::payouts::{self, Begun, Call, Policy, Reading, Settled, ToCall, Word}
 use sqlx::PgPool;
 use tracing::warn;
 
-mod lines;
+pub mod lines;
 pub mod manual;
 mod rail;
-mod reading;
+pub mod reading;
 pub mod sandbox;
 mod stage;
 pub mod statement;

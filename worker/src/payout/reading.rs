@@ -27,7 +27,8 @@ struct Refusal {
 }
 
 /// What an answer to a send means. `amount` is what was sent.
-pub(super) fn of_send(key: &str, amount: Option<Money>, status: u16, body: &[u8]) -> Reading {
+#[must_use]
+pub fn of_send(key: &str, amount: Option<Money>, status: u16, body: &[u8]) -> Reading {
     match (status, serde_json::from_slice::<Refusal>(body)) {
         (200 | 201, _) => of_payment(key, amount, body),
         // The other 422 of this bank says that it knows the key: the opposite of a refusal.
@@ -37,7 +38,8 @@ pub(super) fn of_send(key: &str, amount: Option<Money>, status: u16, body: &[u8]
 }
 
 /// What an answer to a look-up means.
-pub(super) fn of_look_up(key: &str, amount: Money, status: u16, body: &[u8]) -> Reading {
+#[must_use]
+pub fn of_look_up(key: &str, amount: Money, status: u16, body: &[u8]) -> Reading {
     match (status, serde_json::from_slice::<Refusal>(body)) {
         (200, _) => of_payment(key, Some(amount), body),
         // Any proxy can say 404: only the bank's own words count.
