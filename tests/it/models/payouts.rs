@@ -19,7 +19,7 @@ const TERMS: Terms =
 /// What a call may take, in ticks.
 const TIMEOUT: u8 = 1;
 /// Nothing new happens to time after this tick.
-const HORIZON: u8 = 8;
+const HORIZON: u8 = 7;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Money {
