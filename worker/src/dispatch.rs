@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use metrics_exporter_prometheus::PrometheusHandle;
+use shared::auditor;
 use shared::batch::reason;
 use shared::db::StoreError;
 use shared::jobs::redis::HINT;
@@ -28,6 +29,8 @@ const REFILL_PERIOD: Duration = Duration::from_millis(200);
 const HINT_PERIOD: Duration = Duration::from_millis(10);
 /// Ids in one refill of a queue.
 const REFILL_CHUNK: u64 = 10_000;
+/// Passes of the auditor, and seals, in one step at most; what is left is for the next second.
+const ROUNDS: usize = 20;
 /// Claims of processes without a row are looked for this often.
 const ORPHAN_PERIOD: Duration = Duration::from_secs(10);
 
@@ -52,6 +55,12 @@ pub async fn serve(
     loops.spawn(rescue_for_ever(Arc::clone(&dispatch)));
     loops.spawn(every(Duration::from_secs(1), "rates", Arc::clone(&dispatch), |d| {
         async move { d.measure().await }.boxed()
+    }));
+    loops.spawn(every(Duration::from_secs(1), "audit", Arc::clone(&dispatch), |d| {
+        async move { d.audit().await.map(drop) }.boxed()
+    }));
+    loops.spawn(every(Duration::from_secs(1), "seal", Arc::clone(&dispatch), |d| {
+        async move { d.seal().await.map(drop) }.boxed()
     }));
     loops.spawn(every(Duration::from_secs(2), "ages", Arc::clone(&dispatch), |d| {
         async move { d.show_ages().await }.boxed()
@@ -194,6 +203,43 @@ impl Dispatch {
             }
         }
         Ok(())
+    }
+
+    /// A pass of the auditor, or several while there is much news; begins an epoch first when the books are in another
+    /// cluster. Answers how many new rows were read.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn audit(&self) -> Result<i64> {
+        let Context { pool, clock, pusher, .. } = &self.context;
+        let began = Instant::now();
+        auditor::epoch::begin(pool, clock.now(), false, "the books are in another cluster").await?;
+        let mut rows = 0;
+        for _ in 0..ROUNDS {
+            let passed = auditor::pass(pool, clock.now(), &pusher.room()).await?;
+            rows += passed.rows;
+            pusher.push(passed.pushes).await;
+            if !passed.more {
+                break;
+            }
+        }
+        metrics::histogram!("clicknback_audit_pass_seconds").record(began.elapsed().as_secs_f64());
+        Ok(rows)
+    }
+
+    /// Seals what is new; after the beginning of an epoch, also audits the whole. Answers how many rows were sealed.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn seal(&self) -> Result<i64> {
+        let Context { pool, clock, .. } = &self.context;
+        let mut rows = 0;
+        for _ in 0..ROUNDS {
+            let Some(seal) = auditor::seal(pool).await? else { break };
+            rows += seal.count;
+        }
+        auditor::epoch::audit_beginning(pool, clock.now()).await?;
+        Ok(rows)
     }
 
     async fn show_ages(&self) -> Result<()> {
