@@ -27,7 +27,7 @@ pub(super) async fn present(conn: &mut Conn) -> Result<Epoch, StoreError> {
     let row = sqlx::query!(
         r#"SELECT n, first_xact::text AS "first_xact!", audited_at IS NOT NULL AS "audited!",
                   (pg_snapshot_xmin(pg_current_snapshot())::text::numeric + xact_offset)::text AS "horizon!"
-           FROM audit_epochs ORDER BY n DESC LIMIT 1 FOR SHARE"#
+           FROM audit_epochs ORDER BY n DESC LIMIT 1 FOR KEY SHARE"#
     )
     .fetch_one(conn)
     .await?;
