@@ -191,8 +191,9 @@ async fn set_status(
     let not_found = || Problem::not_found("user", &id);
     let user: UserId = id.parse().map_err(|_| not_found())?;
     let mut tx = state.pool.begin().await?;
-    let set = users::set_status(&mut tx, state.clock.now(), admin.user, user, status == "active").await;
-    let account = set.map_err(|error| match error {
+    let now = state.clock.now();
+    let set = users::set_status(&mut tx, now, &state.room(), admin.user, user, status == "active").await;
+    let (account, pushes) = set.map_err(|error| match error {
         StatusError::NotFound(_) => not_found(),
         StatusError::OwnAccount => {
             Problem::new(StatusCode::CONFLICT, "OWN_ACCOUNT", "Nobody can deactivate the own account.")
@@ -200,6 +201,7 @@ async fn set_status(
         StatusError::Store(error) => error.into(),
     })?;
     tx.commit().await?;
+    state.push(pushes).await;
     let status = if account.active { "active" } else { "inactive" };
     Ok(Json(StatusAnswer { id: UserIdShape(account.id), status }))
 }

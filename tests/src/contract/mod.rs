@@ -79,7 +79,7 @@ pub struct Session {
 pub fn contract_settings() -> Settings {
     Settings {
         profile: "contract".to_owned(),
-        payouts: Policy { rail: "manual".to_owned(), ..Policy::default() },
+        payouts: Policy { automatic: None, ..Policy::on("manual") },
         ..Settings::default()
     }
 }
