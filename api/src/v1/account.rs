@@ -136,7 +136,7 @@ impl Input for Leave {
 }
 
 /// Deletes one's own account: everything personal goes, the history of its money stays. Cashback that is still pending
-/// is lost.
+/// cannot be paid out any more.
 #[utoipa::path(delete, path = "/users/me", tag = "account", security(("bearer" = [])), request_body = Leave, responses(
     (status = 204, description = "Deleted"),
     (status = 400, description = "The password is wrong", body = Refusal),

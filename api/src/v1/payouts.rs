@@ -274,6 +274,8 @@ async fn account(
 pub(super) fn unstored(error: BankError) -> Problem {
     match error {
         BankError::Store(error) => error.into(),
+        // Deleted since the token was read: as for a user that is gone (contract §3).
+        BankError::Gone => Problem::invalid_token(),
         other => Problem::internal(&other),
     }
 }
