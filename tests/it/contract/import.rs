@@ -199,6 +199,31 @@ async fn a_second_run_imports_nothing_twice_and_says_so() -> Result<()> {
     site.books_agree().await
 }
 
+/// A run that died has told nobody what it found.
+#[tokio::test]
+async fn a_second_run_names_again_what_did_not_add_up() -> Result<()> {
+    let site = Site::start().await?;
+    let from = an_original().await?;
+    let first = run(&site.pool, site.now(), &arguments(&from, false)).await?.json;
+    let again = run(&site.pool, site.now(), &arguments(&from, false)).await?.json;
+    assert_eq!(again["findings"], first["findings"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_row_that_was_found_is_accounted_for() -> Result<()> {
+    let site = Site::start().await?;
+    let from = an_original().await?;
+    for _ in 0..2 {
+        let report = run(&site.pool, site.now(), &arguments(&from, false)).await?.json;
+        for (table, counts) in report["tables"].as_object().context("tables")? {
+            let of = |name: &str| counts[name].as_u64().unwrap_or_default();
+            assert_eq!(of("found"), of("imported") + of("already_here") + of("left_out"), "{table}: {counts}");
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_dry_run_finds_out_the_same_and_writes_nothing() -> Result<()> {
     let site = Site::start().await?;
