@@ -76,8 +76,8 @@ pub async fn import(pool: &PgPool, from: &str, now: Timestamp, options: Options)
             _ => ("cashback_transactions", "cashback_left_out"),
         };
         report.table(table).left_out += 1;
-        let missing = if table == "cashback_transactions" { "purchase" } else { "user" };
-        let detail = format!("its {missing} does not exist");
+        let cashback = table == "cashback_transactions";
+        let detail = if cashback { "its purchase does not exist or is nobody's" } else { "its user does not exist" };
         report.find(kind, table, &stray.id, stray.amount.parse().ok(), detail);
     }
     Ok(report)

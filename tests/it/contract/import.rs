@@ -82,8 +82,14 @@ async fn an_original_database_is_moved_and_what_did_not_add_up_is_named() -> Res
     assert_eq!(found(report, "states_disagree"), [("purchase-seven", Some("2.00"))]);
     assert_eq!(found(report, "amounts_disagree"), [("40000000-0000-4000-8000-000000000002", Some("11.00"))]);
     assert_eq!(found(report, "purchase_left_out"), [("40000000-0000-4000-8000-000000000009", Some("9.99"))]);
-    assert_eq!(found(report, "cashback_left_out"), [("ct000001-0000-0000-0000-000000000008", Some("1.00"))]);
-    assert_eq!(found(report, "wallet_left_out"), [("nobody", Some("7.00"))]);
+    assert_eq!(
+        found(report, "cashback_left_out"),
+        [
+            ("ct000001-0000-0000-0000-000000000008", Some("1.00")),
+            ("ct000001-0000-0000-0000-000000000009", Some("0.50"))
+        ]
+    );
+    assert_eq!(found(report, "wallet_left_out"), [("nobody", Some("9.00"))]);
     assert_eq!(found(report, "id_replaced"), [(six, None), ("purchase-seven", None)]);
     assert_eq!(found(report, "address_unusable"), [(six, None)]);
     assert_eq!(found(report, "merchant_renamed"), [("20000000-0000-4000-8000-000000000003", None)]);
