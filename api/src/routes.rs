@@ -10,11 +10,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde_json::json;
+use serde::Serialize;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 use tracing::Instrument;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::error;
@@ -28,15 +30,13 @@ const STALE: Duration = Duration::from_secs(15);
 /// What the world may call.
 pub fn public(state: AppState) -> Router {
     let (contract, mut document) =
-        OpenApiRouter::with_openapi(openapi::base()).nest("/api/v1", v1::routes()).split_for_parts();
+        OpenApiRouter::with_openapi(openapi::base()).nest("/api/v1", v1::routes()).merge(probes()).split_for_parts();
     openapi::complete(&mut document);
     let document = Arc::new(document);
     Router::new()
         // Any method: an unknown network is told before a wrong method.
         .route("/in/{network}", any(intake::receive))
         .route("/in/{network}/{secret}", any(intake::receive))
-        .route("/health/live", get(|| async { Json(json!({"status": "alive"})) }))
-        .route("/health/ready", get(ready))
         .route("/openapi.json", get(move || openapi::serve(Arc::clone(&document))))
         .merge(docs::routes())
         // Only the contract is for pages of other origins.
@@ -90,12 +90,36 @@ pub fn private(state: AppState, metrics: Option<PrometheusHandle>) -> Router {
         .with_state(state)
 }
 
-/// The contract's probe: whether the database answers.
+/// The contract's probes (contract §2).
+fn probes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(live)).routes(routes!(ready))
+}
+
+/// How the service is.
+#[derive(Serialize, ToSchema)]
+struct Health {
+    /// `alive`, `ready` or `unavailable`.
+    status: &'static str,
+}
+
+/// Whether the process runs.
+#[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, body = Health)))]
+async fn live() -> Json<Health> {
+    Json(Health { status: "alive" })
+}
+
+/// Whether the database answers.
+#[utoipa::path(
+    get,
+    path = "/health/ready",
+    tag = "health",
+    responses((status = 200, body = Health), (status = 503, description = "It does not", body = Health))
+)]
 async fn ready(State(state): State<AppState>) -> Response {
     if answers(&state).await {
-        Json(json!({"status": "ready"})).into_response()
+        Json(Health { status: "ready" }).into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "unavailable"}))).into_response()
+        (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status: "unavailable" })).into_response()
     }
 }
 
