@@ -1,9 +1,9 @@
 //! Every route, on its listener.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
@@ -40,7 +40,7 @@ pub fn public(state: AppState) -> Router {
         .route("/openapi.json", get(move || openapi::serve(Arc::clone(&document))))
         .merge(docs::routes())
         // Only the contract is for pages of other origins.
-        .merge(contract.method_not_allowed_fallback(error::wrong_method).layer(cors(&state)))
+        .merge(contract.method_not_allowed_fallback(error::wrong_method).layer(from_fn(tell)).layer(cors(&state)))
         .method_not_allowed_fallback(error::wrong_method)
         .fallback(error::unknown_route)
         .layer(CatchPanicLayer::custom(error::panicked))
@@ -72,11 +72,25 @@ async fn identify(request: Request, next: Next) -> Response {
     let usable = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
     let id = given.filter(usable).map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
     let trace = trace::parent(request.headers());
-    let span = tracing::info_span!("call", request.id = %id, trace = %trace.get(3..35).unwrap_or_default());
+    let trace = trace.get(3..35).unwrap_or_default();
+    let span = tracing::info_span!("call", request.id = %id, trace, user.id = tracing::field::Empty);
     let mut response = next.run(request).instrument(span).await;
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
+    response
+}
+
+/// Writes a line about each call of the contract once it is answered (contract §14, NFR-10). It names the route and, by
+/// the span, the caller; never what stands in path, query, headers or body.
+async fn tell(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    let path = path.as_ref().map_or("", MatchedPath::as_str);
+    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(%method, path, status = response.status().as_u16(), duration_ms, "Answered");
     response
 }
 
