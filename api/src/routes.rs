@@ -10,11 +10,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde_json::json;
+use serde::Serialize;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 use tracing::Instrument;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::error;
@@ -29,15 +31,16 @@ const STALE: Duration = Duration::from_secs(15);
 pub fn public(state: AppState) -> Router {
     let (contract, mut document) =
         OpenApiRouter::with_openapi(openapi::base()).nest("/api/v1", v1::routes()).split_for_parts();
+    let (probes, of_probes) = OpenApiRouter::new().routes(routes!(live)).routes(routes!(ready)).split_for_parts();
+    document.merge(of_probes);
     openapi::complete(&mut document);
     let document = Arc::new(document);
     Router::new()
         // Any method: an unknown network is told before a wrong method.
         .route("/in/{network}", any(intake::receive))
         .route("/in/{network}/{secret}", any(intake::receive))
-        .route("/health/live", get(|| async { Json(json!({"status": "alive"})) }))
-        .route("/health/ready", get(ready))
         .route("/openapi.json", get(move || openapi::serve(Arc::clone(&document))))
+        .merge(probes)
         .merge(docs::routes())
         // Only the contract is for pages of other origins.
         .merge(contract.method_not_allowed_fallback(error::wrong_method).layer(from_fn(tell)).layer(cors(&state)))
@@ -104,12 +107,32 @@ pub fn private(state: AppState, metrics: Option<PrometheusHandle>) -> Router {
         .with_state(state)
 }
 
-/// The contract's probe: whether the database answers.
+/// What a probe says.
+#[derive(Debug, Serialize, ToSchema)]
+struct Probe {
+    /// `alive`, `ready` or `unavailable`.
+    #[schema(value_type = String)]
+    status: &'static str,
+}
+
+/// Whether the process answers.
+#[utoipa::path(get, path = "/health/live", tag = "probes", responses(
+    (status = 200, description = "It does", body = Probe),
+))]
+async fn live() -> Json<Probe> {
+    Json(Probe { status: "alive" })
+}
+
+/// Whether the database answers.
+#[utoipa::path(get, path = "/health/ready", tag = "probes", responses(
+    (status = 200, description = "It does", body = Probe),
+    (status = 503, description = "It does not", body = Probe),
+))]
 async fn ready(State(state): State<AppState>) -> Response {
     if answers(&state).await {
-        Json(json!({"status": "ready"})).into_response()
+        Json(Probe { status: "ready" }).into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "unavailable"}))).into_response()
+        (StatusCode::SERVICE_UNAVAILABLE, Json(Probe { status: "unavailable" })).into_response()
     }
 }
 
