@@ -13,13 +13,13 @@ use futures::{FutureExt, StreamExt};
 use metrics_exporter_prometheus::PrometheusHandle;
 use shared::batch::reason;
 use shared::db::StoreError;
-use shared::idempotency;
 use shared::jobs::redis::HINT;
-use shared::jobs::{Queue, cron, dispatch as store, queues, rescue, workers};
+use shared::jobs::{Queue, cron, dispatch as store, queues, rescue};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::cron::Cron;
 use crate::process::{Context, Process, Settings};
 
 /// Without a hint, the lists are looked at this often: a job that becomes due waits no longer.
@@ -30,85 +30,6 @@ const HINT_PERIOD: Duration = Duration::from_millis(10);
 const REFILL_CHUNK: u64 = 10_000;
 /// Claims of processes without a row are looked for this often.
 const ORPHAN_PERIOD: Duration = Duration::from_secs(10);
-
-/// What the cron table may run, by name.
-#[derive(Default, Clone)]
-pub struct Cron(HashMap<&'static str, Job>);
-
-type Job = Arc<dyn Fn(Context) -> BoxFuture<'static, Result<String>> + Send + Sync>;
-
-impl Cron {
-    /// The entries that need no business: partitions, old workers, old answers.
-    #[must_use]
-    pub fn housekeeping() -> Self {
-        Self::default()
-            .with("ensure_partitions", |context| {
-                async move {
-                    let made = cron::ensure_partitions(&mut *context.pool.acquire().await?).await?;
-                    Ok(format!("{made} made"))
-                }
-                .boxed()
-            })
-            .with("forget_old_keys", |context| {
-                async move {
-                    let gone = idempotency::forget(&mut *context.pool.acquire().await?, context.clock.now()).await?;
-                    Ok(format!("{gone} forgotten"))
-                }
-                .boxed()
-            })
-            .with("forget_old_workers", |context| {
-                async move {
-                    let gone = workers::forget_old(&mut *context.pool.acquire().await?).await?;
-                    Ok(format!("{gone} forgotten"))
-                }
-                .boxed()
-            })
-    }
-
-    /// Adds what an entry runs; its answer is shown to operators. An entry nobody runs stays due.
-    #[must_use]
-    pub fn with(
-        mut self,
-        name: &'static str,
-        run: impl Fn(Context) -> BoxFuture<'static, Result<String>> + Send + Sync + 'static,
-    ) -> Self {
-        self.0.insert(name, Arc::new(run));
-        self
-    }
-}
-
-/// The cron entry `match_waiting_reports`: applies reports whose click, merchant, rate or purchase came later.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn match_waiting(context: Context) -> Result<String> {
-    let (pushes, orders) = shared::intake::match_waiting(&context.pool, &context.clock, &context.pusher.room()).await?;
-    context.pusher.push(pushes).await;
-    Ok(format!("{orders} orders tried"))
-}
-
-/// The cron entry `forget_old_tokens`: deletes tokens and notices whose time is over, a slice a transaction.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn forget_old_tokens(context: Context) -> Result<String> {
-    let mut gone = 0;
-    // Bounded: what is left is for the next run.
-    for _ in 0..100 {
-        let slice = shared::users::forget_old_tokens(&mut *context.pool.acquire().await?, context.clock.now()).await?;
-        gone += slice;
-        if slice == 0 {
-            break;
-        }
-    }
-    Ok(format!("{gone} forgotten"))
-}
-
-impl std::fmt::Debug for Cron {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
-}
 
 /// Runs dispatch until `stop` is cancelled.
 ///
