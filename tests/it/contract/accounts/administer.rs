@@ -100,7 +100,7 @@ async fn deactivation_ends_the_sessions_and_activation_lets_in_again() -> Result
     refused(&alice.get("/users/me").await?, 401, "USER_INACTIVE", &json!({ "user_id": seed::ALICE }));
     let refresh = site.anonymous().post("/auth/refresh", json!({ "refresh_token": alice.refresh })).await?;
     assert_eq!(refresh.code(), "TOKEN_REVOKED");
-    let answer = set(&carol, seed::ALICE.simple(), "active").await?;
+    let answer = set(&carol, seed::ALICE, "active").await?;
     assert_eq!((answer.status, &answer.body["status"]), (200, &json!("active")));
     assert_eq!(alice.get("/users/me").await?.status, 200);
     // What matured meanwhile is not forgotten: somebody looks once more.
