@@ -51,6 +51,16 @@ pub fn public(state: AppState) -> Router {
         .with_state(state)
 }
 
+/// What such a page may read of an answer besides its body.
+const EXPOSED: [HeaderName; 6] = [
+    header::RETRY_AFTER,
+    REQUEST_ID,
+    HeaderName::from_static("ratelimit-limit"),
+    HeaderName::from_static("ratelimit-remaining"),
+    HeaderName::from_static("ratelimit-reset"),
+    HeaderName::from_static("idempotency-replayed"),
+];
+
 /// Which pages of other origins may call us (contract §1).
 fn cors(state: &AppState) -> CorsLayer {
     let shared = Arc::clone(state);
@@ -64,6 +74,7 @@ fn cors(state: &AppState) -> CorsLayer {
         .allow_credentials(true)
         .allow_methods(AllowMethods::mirror_request())
         .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(EXPOSED)
         .max_age(Duration::from_secs(600))
 }
 
