@@ -110,6 +110,16 @@ impl Problem {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", "Too many calls.").after(wait)
     }
 
+    /// Tells that `limit` calls may come at once, and when as many may again, in the headers of
+    /// draft-ietf-httpapi-ratelimit-headers (version 7), in whole seconds.
+    #[must_use]
+    pub fn of_limit(self, limit: u32, reset: Duration) -> Self {
+        let reset = reset.as_secs() + u64::from(reset.subsec_nanos() > 0);
+        self.header(HeaderName::from_static("ratelimit-limit"), HeaderValue::from(limit))
+            .header(HeaderName::from_static("ratelimit-remaining"), HeaderValue::from(0))
+            .header(HeaderName::from_static("ratelimit-reset"), HeaderValue::from(reset.max(1)))
+    }
+
     /// Its HTTP status.
     #[must_use]
     pub fn status(&self) -> StatusCode {

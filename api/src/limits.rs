@@ -1,6 +1,5 @@
 //! How often a shopper may do what costs us or others something (contract §15, §19). The counting is in `shared::limits`.
 
-use axum::http::{HeaderName, HeaderValue};
 use shared::config::ConfigError;
 use shared::limits::{Limiter, Refusal, Rules};
 
@@ -59,11 +58,6 @@ impl Rates {
     }
 }
 
-/// The headers are those of draft-ietf-httpapi-ratelimit-headers (version 7), in whole seconds.
 fn told(refusal: &Refusal) -> Problem {
-    let reset = refusal.reset.as_secs() + u64::from(refusal.reset.subsec_nanos() > 0);
-    Problem::rate_limited(refusal.wait)
-        .header(HeaderName::from_static("ratelimit-limit"), HeaderValue::from(refusal.limit))
-        .header(HeaderName::from_static("ratelimit-remaining"), HeaderValue::from(0))
-        .header(HeaderName::from_static("ratelimit-reset"), HeaderValue::from(reset.max(1)))
+    Problem::rate_limited(refusal.wait).of_limit(refusal.limit, refusal.reset)
 }

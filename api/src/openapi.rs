@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder, path::Operation};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder, path::Operation};
 use utoipa::{OpenApi as _, PartialSchema, ToSchema};
 
 use crate::v1::shapes::{Refusal, RefusalBody};
@@ -27,9 +27,12 @@ pub(crate) fn base() -> OpenApi {
 
 /// Adds what every operation may answer: too large, invalid, too many, defect, no database; with a token its 401s.
 pub(crate) fn complete(document: &mut OpenApi) {
-    for item in document.paths.paths.values_mut() {
+    let routes = document.paths.paths.iter_mut().filter(|(path, _)| path.starts_with("/api/v1/"));
+    for (_, item) in routes {
         let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
         for operation in operations.into_iter().flatten() {
+            name(operation);
+            describe(operation);
             add(operation, "422", "The request breaks a rule of its form");
             add(operation, "429", "Too many calls");
             add(operation, "500", "A defect of ours");
@@ -42,6 +45,25 @@ pub(crate) fn complete(document: &mut OpenApi) {
             if operation.security.is_some() {
                 add(operation, "401", "No valid token of an active account with that permission");
             }
+        }
+    }
+}
+
+/// Handlers of several areas have the same name; in the document each name may stand once.
+fn name(operation: &mut Operation) {
+    let area = operation.tags.as_ref().and_then(|tags| tags.first());
+    if let (Some(area), Some(name)) = (area, &operation.operation_id) {
+        operation.operation_id = Some(format!("{}_{name}", area.replace(' ', "_")));
+    }
+}
+
+/// The form of the document demands a description of each answer; a handler may leave it out where there is nothing to say.
+fn describe(operation: &mut Operation) {
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response
+            && response.description.is_empty()
+        {
+            "Done".clone_into(&mut response.description);
         }
     }
 }

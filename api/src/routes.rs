@@ -1,20 +1,22 @@
 //! Every route, on its listener.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde_json::json;
+use serde::Serialize;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 use tracing::Instrument;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::error;
@@ -29,24 +31,35 @@ const STALE: Duration = Duration::from_secs(15);
 pub fn public(state: AppState) -> Router {
     let (contract, mut document) =
         OpenApiRouter::with_openapi(openapi::base()).nest("/api/v1", v1::routes()).split_for_parts();
+    let (probes, of_probes) = OpenApiRouter::new().routes(routes!(live)).routes(routes!(ready)).split_for_parts();
+    document.merge(of_probes);
     openapi::complete(&mut document);
     let document = Arc::new(document);
     Router::new()
         // Any method: an unknown network is told before a wrong method.
         .route("/in/{network}", any(intake::receive))
         .route("/in/{network}/{secret}", any(intake::receive))
-        .route("/health/live", get(|| async { Json(json!({"status": "alive"})) }))
-        .route("/health/ready", get(ready))
         .route("/openapi.json", get(move || openapi::serve(Arc::clone(&document))))
+        .merge(probes)
         .merge(docs::routes())
         // Only the contract is for pages of other origins.
-        .merge(contract.method_not_allowed_fallback(error::wrong_method).layer(cors(&state)))
+        .merge(contract.method_not_allowed_fallback(error::wrong_method).layer(from_fn(tell)).layer(cors(&state)))
         .method_not_allowed_fallback(error::wrong_method)
         .fallback(error::unknown_route)
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(from_fn(identify))
         .with_state(state)
 }
+
+/// What such a page may read of an answer besides its body.
+const EXPOSED: [HeaderName; 6] = [
+    header::RETRY_AFTER,
+    REQUEST_ID,
+    HeaderName::from_static("ratelimit-limit"),
+    HeaderName::from_static("ratelimit-remaining"),
+    HeaderName::from_static("ratelimit-reset"),
+    HeaderName::from_static("idempotency-replayed"),
+];
 
 /// Which pages of other origins may call us (contract §1).
 fn cors(state: &AppState) -> CorsLayer {
@@ -61,6 +74,7 @@ fn cors(state: &AppState) -> CorsLayer {
         .allow_credentials(true)
         .allow_methods(AllowMethods::mirror_request())
         .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(EXPOSED)
         .max_age(Duration::from_secs(600))
 }
 
@@ -72,11 +86,25 @@ async fn identify(request: Request, next: Next) -> Response {
     let usable = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
     let id = given.filter(usable).map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
     let trace = trace::parent(request.headers());
-    let span = tracing::info_span!("call", request.id = %id, trace = %trace.get(3..35).unwrap_or_default());
+    let trace = trace.get(3..35).unwrap_or_default();
+    let span = tracing::info_span!("call", request.id = %id, trace, user.id = tracing::field::Empty);
     let mut response = next.run(request).instrument(span).await;
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
+    response
+}
+
+/// Writes a line about each call of the contract once it is answered (contract §14, NFR-10). It names the route and, by
+/// the span, the caller; never what stands in path, query, headers or body.
+async fn tell(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    let path = path.as_ref().map_or("", MatchedPath::as_str);
+    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(%method, path, status = response.status().as_u16(), duration_ms, "Answered");
     response
 }
 
@@ -90,12 +118,32 @@ pub fn private(state: AppState, metrics: Option<PrometheusHandle>) -> Router {
         .with_state(state)
 }
 
-/// The contract's probe: whether the database answers.
+/// What a probe says.
+#[derive(Debug, Serialize, ToSchema)]
+struct Probe {
+    /// `alive`, `ready` or `unavailable`.
+    #[schema(value_type = String)]
+    status: &'static str,
+}
+
+/// Whether the process answers.
+#[utoipa::path(get, path = "/health/live", tag = "probes", responses(
+    (status = 200, description = "It does", body = Probe),
+))]
+async fn live() -> Json<Probe> {
+    Json(Probe { status: "alive" })
+}
+
+/// Whether the database answers.
+#[utoipa::path(get, path = "/health/ready", tag = "probes", responses(
+    (status = 200, description = "It does", body = Probe),
+    (status = 503, description = "It does not", body = Probe),
+))]
 async fn ready(State(state): State<AppState>) -> Response {
     if answers(&state).await {
-        Json(json!({"status": "ready"})).into_response()
+        Json(Probe { status: "ready" }).into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "unavailable"}))).into_response()
+        (StatusCode::SERVICE_UNAVAILABLE, Json(Probe { status: "unavailable" })).into_response()
     }
 }
 

@@ -12,6 +12,7 @@ macro_rules! dec {
 }
 
 pub mod audit;
+pub mod auditor;
 pub mod auth;
 pub mod batch;
 pub mod cashback;

@@ -9,7 +9,8 @@ use shared::jobs::{Kind, Pushes, Queue, queues};
 use tests::database::{self, TestDatabase};
 use uuid::Uuid;
 use worker::Context;
-use worker::dispatch::{Cron, Dispatch};
+use worker::cron::Cron;
+use worker::dispatch::Dispatch;
 
 use crate::jobs::{clock, count, job, store};
 

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use worker::dispatch::Cron;
+use worker::cron::Cron;
 use worker::{CallStage, Context, SetStage, Settings, dispatch, runtime};
 
 use crate::jobs::{clock, count, job, store};

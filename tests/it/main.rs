@@ -9,6 +9,7 @@
 )]
 
 mod audit;
+mod auditor;
 mod cli;
 mod concurrency;
 mod contract;

@@ -5,21 +5,22 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use metrics_exporter_prometheus::PrometheusHandle;
+use shared::auditor;
 use shared::batch::reason;
 use shared::db::StoreError;
-use shared::idempotency;
 use shared::jobs::redis::HINT;
-use shared::jobs::{Queue, cron, dispatch as store, queues, rescue, workers};
+use shared::jobs::{Queue, cron, dispatch as store, queues, rescue};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::cron::Cron;
 use crate::process::{Context, Process, Settings};
 
 /// Without a hint, the lists are looked at this often: a job that becomes due waits no longer.
@@ -28,87 +29,10 @@ const REFILL_PERIOD: Duration = Duration::from_millis(200);
 const HINT_PERIOD: Duration = Duration::from_millis(10);
 /// Ids in one refill of a queue.
 const REFILL_CHUNK: u64 = 10_000;
+/// Passes of the auditor, and seals, in one step at most; what is left is for the next second.
+const ROUNDS: usize = 20;
 /// Claims of processes without a row are looked for this often.
 const ORPHAN_PERIOD: Duration = Duration::from_secs(10);
-
-/// What the cron table may run, by name.
-#[derive(Default, Clone)]
-pub struct Cron(HashMap<&'static str, Job>);
-
-type Job = Arc<dyn Fn(Context) -> BoxFuture<'static, Result<String>> + Send + Sync>;
-
-impl Cron {
-    /// The entries that need no business: partitions, old workers, old answers.
-    #[must_use]
-    pub fn housekeeping() -> Self {
-        Self::default()
-            .with("ensure_partitions", |context| {
-                async move {
-                    let made = cron::ensure_partitions(&mut *context.pool.acquire().await?).await?;
-                    Ok(format!("{made} made"))
-                }
-                .boxed()
-            })
-            .with("forget_old_keys", |context| {
-                async move {
-                    let gone = idempotency::forget(&mut *context.pool.acquire().await?, context.clock.now()).await?;
-                    Ok(format!("{gone} forgotten"))
-                }
-                .boxed()
-            })
-            .with("forget_old_workers", |context| {
-                async move {
-                    let gone = workers::forget_old(&mut *context.pool.acquire().await?).await?;
-                    Ok(format!("{gone} forgotten"))
-                }
-                .boxed()
-            })
-    }
-
-    /// Adds what an entry runs; its answer is shown to operators. An entry nobody runs stays due.
-    #[must_use]
-    pub fn with(
-        mut self,
-        name: &'static str,
-        run: impl Fn(Context) -> BoxFuture<'static, Result<String>> + Send + Sync + 'static,
-    ) -> Self {
-        self.0.insert(name, Arc::new(run));
-        self
-    }
-}
-
-/// The cron entry `match_waiting_reports`: applies reports whose click, merchant, rate or purchase came later.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn match_waiting(context: Context) -> Result<String> {
-    let (pushes, orders) = shared::intake::match_waiting(&context.pool, &context.clock, &context.pusher.room()).await?;
-    context.pusher.push(pushes).await;
-    Ok(format!("{orders} orders tried"))
-}
-
-/// The cron entry `forget_old_tokens`: deletes tokens and notices whose time is over, a slice a transaction.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn forget_old_tokens(context: Context) -> Result<String> {
-    let mut gone = 0;
-    // Bounded: what is left is for the next run.
-    for _ in 0..100 {
-        let slice = shared::users::forget_old_tokens(&mut *context.pool.acquire().await?, context.clock.now()).await?;
-        gone += slice;
-        if slice == 0 {
-            break;
-        }
-    }
-    Ok(format!("{gone} forgotten"))
-}
-
-impl std::fmt::Debug for Cron {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
-}
 
 /// Runs dispatch until `stop` is cancelled.
 ///
@@ -131,6 +55,12 @@ pub async fn serve(
     loops.spawn(rescue_for_ever(Arc::clone(&dispatch)));
     loops.spawn(every(Duration::from_secs(1), "rates", Arc::clone(&dispatch), |d| {
         async move { d.measure().await }.boxed()
+    }));
+    loops.spawn(every(Duration::from_secs(1), "audit", Arc::clone(&dispatch), |d| {
+        async move { d.audit().await.map(drop) }.boxed()
+    }));
+    loops.spawn(every(Duration::from_secs(1), "seal", Arc::clone(&dispatch), |d| {
+        async move { d.seal().await.map(drop) }.boxed()
     }));
     loops.spawn(every(Duration::from_secs(2), "ages", Arc::clone(&dispatch), |d| {
         async move { d.show_ages().await }.boxed()
@@ -273,6 +203,43 @@ impl Dispatch {
             }
         }
         Ok(())
+    }
+
+    /// A pass of the auditor, or several while there is much news; begins an epoch first when the books are in another
+    /// cluster. Answers how many new rows were read.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn audit(&self) -> Result<i64> {
+        let Context { pool, clock, pusher, .. } = &self.context;
+        let began = Instant::now();
+        auditor::epoch::begin(pool, clock.now(), false, "the books are in another cluster").await?;
+        let mut rows = 0;
+        for _ in 0..ROUNDS {
+            let passed = auditor::pass(pool, clock.now(), &pusher.room()).await?;
+            rows += passed.rows;
+            pusher.push(passed.pushes).await;
+            if !passed.more {
+                break;
+            }
+        }
+        metrics::histogram!("clicknback_audit_pass_seconds").record(began.elapsed().as_secs_f64());
+        Ok(rows)
+    }
+
+    /// Seals what is new; after the beginning of an epoch, also audits the whole. Answers how many rows were sealed.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn seal(&self) -> Result<i64> {
+        let Context { pool, clock, .. } = &self.context;
+        let mut rows = 0;
+        for _ in 0..ROUNDS {
+            let Some(seal) = auditor::seal(pool).await? else { break };
+            rows += seal.count;
+        }
+        auditor::epoch::audit_beginning(pool, clock.now()).await?;
+        Ok(rows)
     }
 
     async fn show_ages(&self) -> Result<()> {

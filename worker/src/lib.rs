@@ -8,6 +8,7 @@
 pub mod backend;
 pub mod cli;
 pub mod confirm;
+pub mod cron;
 pub mod dispatch;
 pub mod feed;
 pub mod held;

@@ -92,11 +92,32 @@ fn is_json(headers: &HeaderMap) -> bool {
     media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"))
 }
 
-/// Where broken JSON breaks, in bytes from the start.
+/// Where broken JSON breaks, in bytes from the start, as the original counts: what is missing at the end, behind the
+/// last byte; an open text, at its quote; a word that means nothing, at its beginning.
 fn offset(bytes: &[u8], error: &serde_json::Error) -> usize {
     let before: usize =
         bytes.split(|byte| *byte == b'\n').take(error.line().saturating_sub(1)).map(|l| l.len() + 1).sum();
-    (before + error.column()).saturating_sub(1).min(bytes.len())
+    let at = if error.is_eof() { bytes.len() } else { (before + error.column()).saturating_sub(1).min(bytes.len()) };
+    let read = bytes.get(..at).unwrap_or_default();
+    if let Some(quote) = open_text(read) {
+        return if error.is_eof() { quote } else { at };
+    }
+    at - read.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count()
+}
+
+/// Where the text begins that is still open at the end.
+fn open_text(read: &[u8]) -> Option<usize> {
+    let (mut quote, mut escaped) = (None, false);
+    for (at, byte) in read.iter().enumerate() {
+        match (byte, quote) {
+            _ if escaped => escaped = false,
+            (b'\\', Some(_)) => escaped = true,
+            (b'"', Some(_)) => quote = None,
+            (b'"', None) => quote = Some(at),
+            _ => {}
+        }
+    }
+    quote
 }
 
 fn whole(field: &str, reason: &str) -> Problem {

@@ -202,7 +202,7 @@ impl Fields {
 
     /// `offset` (default 0) and `limit` (1 to `most`, default `default`).
     pub fn page(&mut self, default: i64, most: i64) -> Option<Page> {
-        let offset = self.whole("offset", 0, i64::from(i32::MAX), 0);
+        let offset = self.whole("offset", 0, i64::MAX, 0);
         let limit = self.whole("limit", 1, most, default);
         Some(Page { offset: offset?, limit: limit? })
     }

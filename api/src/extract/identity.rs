@@ -48,6 +48,7 @@ impl FromRequestParts<AppState> for SignedIn {
             }
             TokenError::Invalid => Problem::invalid_token(),
         })?;
+        tracing::Span::current().record("user.id", tracing::field::display(user));
         let mut conn = state.pool.acquire().await?;
         let account = store::standing(&mut conn, user).await?.ok_or_else(Problem::invalid_token)?;
         if !account.active {

@@ -11,6 +11,7 @@ use utoipa_axum::routes;
 use zeroize::Zeroizing;
 
 use super::account_input as input;
+use super::lax;
 use super::shapes::Refusal;
 use super::users::{Profile, taken};
 use crate::error::Problem;
@@ -123,7 +124,7 @@ struct Leave {
     #[schema(value_type = String)]
     password: Zeroizing<String>,
     /// Give up what is available, and let an owed remainder go.
-    #[schema(schema_with = input::lax_flag, required = false)]
+    #[schema(schema_with = lax::optional_boolean, required = false)]
     forfeit: bool,
 }
 
@@ -136,7 +137,7 @@ impl Input for Leave {
 }
 
 /// Deletes one's own account: everything personal goes, the history of its money stays. Cashback that is still pending
-/// is lost.
+/// cannot be paid out any more.
 #[utoipa::path(delete, path = "/users/me", tag = "account", security(("bearer" = [])), request_body = Leave, responses(
     (status = 204, description = "Deleted"),
     (status = 400, description = "The password is wrong", body = Refusal),

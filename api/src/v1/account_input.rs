@@ -4,7 +4,6 @@ use axum::http::StatusCode;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use shared::users::{self, Email, LONGEST_PASSWORD, ProofError};
-use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 use zeroize::Zeroizing;
 
 use crate::error::Problem;
@@ -64,15 +63,4 @@ pub(super) fn unproven(error: ProofError) -> Problem {
         ProofError::Store(error) => error.into(),
         ProofError::Password(error) => Problem::internal(&error),
     }
-}
-
-/// As the document shows an optional boolean: also text (`yes`, `off`, …), 1 or 0 (contract §1).
-pub(super) fn lax_flag() -> Object {
-    let types = [Type::Boolean, Type::String, Type::Integer, Type::Null];
-    ObjectBuilder::new().schema_type(SchemaType::from_iter(types)).examples([true]).build()
-}
-
-/// As the document shows whether an account is let in.
-pub(super) fn status() -> Object {
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["active", "inactive"])).build()
 }

@@ -1,5 +1,7 @@
 //! What an account is told by mail, proving its address, and the export of one's own data: our own routes.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
@@ -10,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::account_input as input;
+use super::lax;
 use super::shapes::Refusal;
 use crate::error::Problem;
 use crate::extract::{Body, Fields, Input, SignedIn};
@@ -24,6 +26,8 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(preferences, set_preferences))
         .routes(routes!(export))
 }
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// What became of the wish for another link.
 #[derive(Debug, Serialize, ToSchema)]
@@ -47,7 +51,7 @@ async fn ask_verification(
     tx.commit().await?;
     let status = match asked.ok_or_else(Problem::invalid_token)? {
         Asked::Verified => "verified",
-        Asked::TooMany => return Err(Problem::rate_limited(std::time::Duration::from_secs(3600))),
+        Asked::TooMany => return Err(Problem::rate_limited(HOUR).of_limit(users::LINKS_AN_HOUR, HOUR)),
         Asked::Sent(pushes) => {
             state.push(pushes).await;
             "sent"
@@ -88,19 +92,19 @@ impl From<Wishes> for Preferences {
 #[derive(Debug, ToSchema)]
 struct NewPreferences {
     /// False: no mail about cashback at all.
-    #[schema(schema_with = input::lax_flag, required = false)]
+    #[schema(schema_with = lax::optional_boolean, required = false)]
     wants_email: Option<bool>,
     /// A purchase was reported.
-    #[schema(schema_with = input::lax_flag, required = false)]
+    #[schema(schema_with = lax::optional_boolean, required = false)]
     tracked: Option<bool>,
     /// A purchase was confirmed.
-    #[schema(schema_with = input::lax_flag, required = false)]
+    #[schema(schema_with = lax::optional_boolean, required = false)]
     confirmed: Option<bool>,
     /// Cashback can be paid out.
-    #[schema(schema_with = input::lax_flag, required = false)]
+    #[schema(schema_with = lax::optional_boolean, required = false)]
     available: Option<bool>,
     /// Cashback was taken back.
-    #[schema(schema_with = input::lax_flag, required = false)]
+    #[schema(schema_with = lax::optional_boolean, required = false)]
     reversed: Option<bool>,
 }
 

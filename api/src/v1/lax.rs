@@ -15,9 +15,16 @@ pub(crate) fn decimals(fields: &mut Fields, name: &str, number: Decimal, most: u
     None
 }
 
-fn written_as(types: &[Type]) -> ObjectBuilder {
-    ObjectBuilder::new().schema_type(SchemaType::from_iter(types.iter().cloned()))
+/// A field with a schema of its own loses what its comment says about it in the document, so the schema says the least
+/// one must know.
+fn written_as(types: &[Type], said: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(SchemaType::from_iter(types.iter().cloned())).description(Some(said))
 }
+
+const NUMBER: &str = "A number, or text that is one.";
+const BOOLEAN: &str = "A boolean, or one of `yes`, `no`, `on`, `off`, `1`, `0`.";
+const DAY: &str = "A day, `YYYY-MM-DD`; a time of zero may follow it.";
+const ID: &str = "An id in any spelling of a UUID.";
 
 /// A percentage, as a number or as text; the maximum is that of an operator who has set none.
 pub(crate) fn percentage() -> Object {
@@ -45,45 +52,52 @@ pub(crate) fn optional_euros() -> Object {
 }
 
 fn number(types: &[Type], text: &str) -> Object {
-    written_as(types).minimum(Some(0)).pattern(Some(text)).examples([7.5]).build()
+    written_as(types, NUMBER).minimum(Some(0)).pattern(Some(text)).examples([7.5]).build()
 }
 
 /// A boolean, or `yes`, `no`, `on`, `off`, `1`, `0`.
 pub(crate) fn boolean() -> Object {
-    written_as(&[Type::Boolean, Type::String, Type::Integer]).examples([true]).build()
+    written_as(&[Type::Boolean, Type::String, Type::Integer], BOOLEAN).examples([true]).build()
+}
+
+/// As [`boolean`]; null is taken as well.
+pub(crate) fn optional_boolean() -> Object {
+    written_as(&[Type::Boolean, Type::String, Type::Integer, Type::Null], BOOLEAN).examples([true]).build()
 }
 
 /// A day; a time of zero may follow it.
 pub(crate) fn date() -> Object {
-    written_as(&[Type::String]).format(Some(SchemaFormat::KnownFormat(KnownFormat::Date))).build()
+    written_as(&[Type::String], DAY).format(Some(SchemaFormat::KnownFormat(KnownFormat::Date))).build()
 }
 
 /// As [`date`]; null is taken as well.
 pub(crate) fn optional_date() -> Object {
-    written_as(&[Type::String, Type::Null]).format(Some(SchemaFormat::KnownFormat(KnownFormat::Date))).build()
+    written_as(&[Type::String, Type::Null], DAY).format(Some(SchemaFormat::KnownFormat(KnownFormat::Date))).build()
 }
 
 /// An id in any spelling of a UUID.
 pub(crate) fn id() -> Object {
-    written_as(&[Type::String]).format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid))).build()
+    written_as(&[Type::String], ID).format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid))).build()
 }
 
 /// As [`id`]; null is taken as well.
 pub(crate) fn optional_id() -> Object {
-    written_as(&[Type::String, Type::Null]).format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid))).build()
+    written_as(&[Type::String, Type::Null], ID).format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid))).build()
 }
 
-/// What a merchant or an offer is.
+/// What a merchant, an offer or an account is.
 pub(crate) fn status() -> Object {
-    written_as(&[Type::String]).enum_values(Some(["active", "inactive"])).build()
+    written_as(&[Type::String], "Whether it takes part.").enum_values(Some(["active", "inactive"])).build()
 }
 
 /// How an offer counts.
 pub(crate) fn kind() -> Object {
-    written_as(&[Type::String]).enum_values(Some(["percent", "fixed"])).build()
+    written_as(&[Type::String], "Percent of the sale, or fixed euros a purchase.")
+        .enum_values(Some(["percent", "fixed"]))
+        .build()
 }
 
 /// Where a flag counts.
 pub(crate) fn scope() -> Object {
-    written_as(&[Type::String]).enum_values(Some(["global", "merchant", "user"])).build()
+    written_as(&[Type::String], "Where the flag counts.").enum_values(Some(["global", "merchant", "user"])).build()
 }

@@ -210,14 +210,14 @@ async fn list(
 async fn switch(
     State(state): State<AppState>,
     Admin(admin): Admin,
-    Name(id): Name,
+    name: Name,
     Body(to): Body<Switch>,
 ) -> Result<Json<Switched>, Problem> {
-    let merchant = named(&id)?;
+    let merchant = named(&name)?;
     let mut tx = state.pool.begin().await?;
     merchants::switch(&mut tx, state.clock.now(), admin.user, merchant, to.status == "active")
         .await
-        .map_err(|error| refused(error, &id, ""))?;
+        .map_err(|error| refused(error, &name.0, ""))?;
     tx.commit().await?;
     Ok(Json(Switched { id: merchant.0, status: to.status }))
 }
@@ -229,10 +229,10 @@ async fn switch(
     responses((status = 200, description = "The merchant", body = MerchantBody),
               (status = 403, description = "Administrators only", body = super::shapes::Refusal),
               (status = 404, description = "No such merchant", body = super::shapes::Refusal)))]
-async fn show(State(state): State<AppState>, _: OwnAdmin, Name(id): Name) -> Result<Json<MerchantBody>, Problem> {
+async fn show(State(state): State<AppState>, _: OwnAdmin, name: Name) -> Result<Json<MerchantBody>, Problem> {
     let mut conn = state.pool.acquire().await?;
-    let merchant = merchants::find(&mut conn, named(&id)?).await?;
-    let merchant = merchant.ok_or_else(|| Problem::not_found("merchant", &id))?;
+    let merchant = merchants::find(&mut conn, named(&name)?).await?;
+    let merchant = merchant.ok_or_else(|| Problem::not_found("merchant", &name.0))?;
     Ok(Json(merchant.into()))
 }
 
@@ -248,17 +248,17 @@ async fn show(State(state): State<AppState>, _: OwnAdmin, Name(id): Name) -> Res
 async fn update(
     State(state): State<AppState>,
     OwnAdmin(admin): OwnAdmin,
-    Name(id): Name,
+    name: Name,
     Body(change): Body<MerchantChange>,
 ) -> Result<Json<MerchantBody>, Problem> {
-    let merchant = named(&id)?;
+    let merchant = named(&name)?;
     let (now, max) = (state.clock.now(), state.settings.max_cashback_percentage);
-    let name = change.name.clone().unwrap_or_default();
+    let wanted = change.name.clone().unwrap_or_default();
     let change = Change { name: change.name, percentage: change.default_cashback_percentage };
     let mut tx = state.pool.begin().await?;
     let merchant = merchants::update(&mut tx, now, admin.user, max, merchant, change)
         .await
-        .map_err(|error| refused(error, &id, &name))?;
+        .map_err(|error| refused(error, &name.0, &wanted))?;
     tx.commit().await?;
     Ok(Json(merchant.into()))
 }
@@ -270,23 +270,18 @@ async fn update(
               (status = 403, description = "Administrators only", body = super::shapes::Refusal),
               (status = 404, description = "No such merchant", body = super::shapes::Refusal),
               (status = 409, description = "`MERCHANT_HAS_PURCHASES`: deactivate it", body = super::shapes::Refusal)))]
-async fn delete(
-    State(state): State<AppState>,
-    OwnAdmin(admin): OwnAdmin,
-    Name(id): Name,
-) -> Result<StatusCode, Problem> {
-    let merchant = named(&id)?;
+async fn delete(State(state): State<AppState>, OwnAdmin(admin): OwnAdmin, name: Name) -> Result<StatusCode, Problem> {
+    let merchant = named(&name)?;
     let mut tx = state.pool.begin().await?;
     merchants::delete(&mut tx, state.clock.now(), admin.user, merchant)
         .await
-        .map_err(|error| refused(error, &id, ""))?;
+        .map_err(|error| refused(error, &name.0, ""))?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A merchant's id from a path; what is none is not found (contract §1).
-fn named(id: &str) -> Result<MerchantId, Problem> {
-    id.parse().map_err(|_| Problem::not_found("merchant", id))
+fn named(name: &Name) -> Result<MerchantId, Problem> {
+    name.id("merchant").map(MerchantId)
 }
 
 fn refused(error: MerchantError, id: &str, name: &str) -> Problem {

@@ -32,6 +32,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(active))
         .routes(routes!(switch))
         .routes(routes!(show, update, delete));
+    let router = super::collection(router, "/offers/active/", get(active));
     super::collection(router, "/offers", get(list).post(create))
 }
 
@@ -220,16 +221,18 @@ async fn active(
     responses((status = 200, description = "The offer", body = OfferDetails),
               (status = 403, description = "It is hidden", body = Refusal),
               (status = 404, description = "No such offer", body = Refusal)))]
-async fn show(State(state): State<AppState>, caller: SignedIn, Name(id): Name) -> Result<Json<OfferDetails>, Problem> {
+async fn show(State(state): State<AppState>, caller: SignedIn, name: Name) -> Result<Json<OfferDetails>, Problem> {
     let mut conn = state.pool.acquire().await?;
-    let offer = lists::find(&mut conn, named(&id)?).await?.ok_or_else(|| Problem::not_found("offer", &id))?;
+    let offer = lists::find(&mut conn, named(&name)?).await?.ok_or_else(|| Problem::not_found("offer", &name.0))?;
     let hidden = match (offer.active, offer.merchant_active) {
         (true, true) => None,
         (false, _) => Some("The offer is not active."),
         (true, false) => Some("The merchant is not active."),
     };
     match hidden.filter(|_| caller.role != Role::Admin) {
-        Some(reason) => Err(Problem::forbidden(json!({"resource_type": "offer", "resource_id": id, "reason": reason}))),
+        Some(reason) => {
+            Err(Problem::forbidden(json!({"resource_type": "offer", "resource_id": name.0, "reason": reason})))
+        }
         None => Ok(Json(offer.into())),
     }
 }
@@ -243,14 +246,14 @@ async fn show(State(state): State<AppState>, caller: SignedIn, Name(id): Name) -
 async fn switch(
     State(state): State<AppState>,
     Admin(admin): Admin,
-    Name(id): Name,
+    name: Name,
     Body(to): Body<Switch>,
 ) -> Result<Json<Switched>, Problem> {
-    let offer = named(&id)?;
+    let offer = named(&name)?;
     let mut tx = state.pool.begin().await?;
     offers::switch(&mut tx, state.clock.now(), admin.user, offer, to.status == "active")
         .await
-        .map_err(|error| refused(error, &id, ""))?;
+        .map_err(|error| refused(error, &name.0, ""))?;
     tx.commit().await?;
     Ok(Json(Switched { id: offer.0, status: to.status }))
 }
@@ -265,10 +268,10 @@ async fn switch(
 async fn update(
     State(state): State<AppState>,
     OwnAdmin(admin): OwnAdmin,
-    Name(id): Name,
+    name: Name,
     Body(change): Body<OfferChange>,
 ) -> Result<Json<OfferBody>, Problem> {
-    let offer = named(&id)?;
+    let offer = named(&name)?;
     let (now, max) = (state.clock.now(), state.settings.max_cashback_percentage);
     let change = Change {
         value: change.cashback_value,
@@ -277,8 +280,9 @@ async fn update(
         cap: change.monthly_cap,
     };
     let mut tx = state.pool.begin().await?;
-    let offer =
-        offers::update(&mut tx, now, admin.user, max, offer, change).await.map_err(|error| refused(error, &id, ""))?;
+    let offer = offers::update(&mut tx, now, admin.user, max, offer, change)
+        .await
+        .map_err(|error| refused(error, &name.0, ""))?;
     tx.commit().await?;
     Ok(Json(offer.into()))
 }
@@ -290,21 +294,16 @@ async fn update(
               (status = 403, description = "Administrators only", body = Refusal),
               (status = 404, description = "No such offer", body = Refusal),
               (status = 409, description = "`OFFER_HAS_PURCHASES`: deactivate it", body = Refusal)))]
-async fn delete(
-    State(state): State<AppState>,
-    OwnAdmin(admin): OwnAdmin,
-    Name(id): Name,
-) -> Result<StatusCode, Problem> {
-    let offer = named(&id)?;
+async fn delete(State(state): State<AppState>, OwnAdmin(admin): OwnAdmin, name: Name) -> Result<StatusCode, Problem> {
+    let offer = named(&name)?;
     let mut tx = state.pool.begin().await?;
-    offers::delete(&mut tx, state.clock.now(), admin.user, offer).await.map_err(|error| refused(error, &id, ""))?;
+    offers::delete(&mut tx, state.clock.now(), admin.user, offer).await.map_err(|error| refused(error, &name.0, ""))?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// An offer's id from a path; what is none is not found (contract §1).
-fn named(id: &str) -> Result<OfferId, Problem> {
-    id.parse().map_err(|_| Problem::not_found("offer", id))
+fn named(name: &Name) -> Result<OfferId, Problem> {
+    name.id("offer").map(OfferId)
 }
 
 fn refused(error: OfferError, id: &str, merchant: &str) -> Problem {

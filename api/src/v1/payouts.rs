@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use axum::routing::get;
 use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::json;
@@ -24,7 +25,12 @@ use crate::limits::Rule;
 use crate::state::AppState;
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(ask, list_own)).routes(routes!(ask_for_me, list_mine)).routes(routes!(withdraw))
+    let router = OpenApiRouter::new()
+        .routes(routes!(ask, list_own))
+        .routes(routes!(ask_for_me, list_mine))
+        .routes(routes!(withdraw));
+    let router = super::collection(router, "/users/payouts/", get(list_own).post(ask));
+    super::collection(router, "/users/me/payouts/", get(list_mine).post(ask_for_me))
 }
 
 /// Asking for a payout.
@@ -274,6 +280,8 @@ async fn account(
 pub(super) fn unstored(error: BankError) -> Problem {
     match error {
         BankError::Store(error) => error.into(),
+        // Deleted since the token was read: as for a user that is gone (contract §3).
+        BankError::Gone => Problem::invalid_token(),
         other => Problem::internal(&other),
     }
 }
@@ -356,7 +364,7 @@ pub(super) fn unknown_word(field: &str, received: &str, supported: &[&str]) -> P
     path = "/users/payouts",
     tag = "payouts",
     params(
-        ("offset" = Option<i64>, Query, minimum = 0, maximum = 2147483647),
+        ("offset" = Option<i64>, Query, minimum = 0),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 100, description = "20 unless given"),
         ("status" = Option<String>, Query, description = "requested, processing, completed or failed"),
     ),
@@ -383,7 +391,7 @@ async fn list_own(
     path = "/users/me/payouts",
     tag = "payouts",
     params(
-        ("offset" = Option<i64>, Query, minimum = 0, maximum = 2147483647),
+        ("offset" = Option<i64>, Query, minimum = 0),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 100, description = "20 unless given"),
         ("status" = Option<String>, Query, description = "requested, processing, completed or failed"),
     ),

@@ -1,9 +1,10 @@
-//! Payouts as administrators see them (contract §12, PA-02 and PA-03). These routes are the contract's: a wrong role is
-//! 401 (§19).
+//! Payouts as administrators see them (contract §12, PA-02 and PA-03). The original never built these routes: a wrong
+//! role is 403 (§19).
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
+use axum::routing::get;
 use serde::Serialize;
 use serde_json::json;
 use shared::clock::Timestamp;
@@ -19,11 +20,12 @@ use uuid::Uuid;
 use super::payouts::{not_allowed, states, unknown_word};
 use super::shapes::{Euros, Refusal};
 use crate::error::Problem;
-use crate::extract::{Admin, Body, Fields, Input, Page, Query};
+use crate::extract::{Body, Fields, Input, Name, OwnAdmin, Page, Query};
 use crate::state::AppState;
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list_all)).routes(routes!(process))
+    let router = OpenApiRouter::new().routes(routes!(list_all)).routes(routes!(process));
+    super::collection(router, "/admin/payouts/", get(list_all))
 }
 
 /// Everybody's payouts.
@@ -71,19 +73,23 @@ fn midnight(day: Date) -> Timestamp {
     path = "/admin/payouts",
     tag = "payouts",
     params(
-        ("offset" = Option<i64>, Query, minimum = 0, maximum = 2147483647),
+        ("offset" = Option<i64>, Query, minimum = 0),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 100, description = "20 unless given"),
         ("status" = Option<String>, Query, description = "requested, processing, completed or failed"),
         ("from" = Option<String>, Query, description = "First day of the request, YYYY-MM-DD"),
         ("to" = Option<String>, Query, description = "Last day of the request, YYYY-MM-DD"),
         ("user_id" = Option<String>, Query, description = "Only this shopper's"),
     ),
-    responses((status = 200, body = AllPayouts), (status = 400, description = "Unknown status", body = Refusal)),
+    responses(
+        (status = 200, body = AllPayouts),
+        (status = 400, description = "Unknown status", body = Refusal),
+        (status = 403, description = "Administrators only", body = Refusal),
+    ),
     security(("bearer" = []))
 )]
 async fn list_all(
     State(state): State<AppState>,
-    _: Admin,
+    _: OwnAdmin,
     Query(query): Query<AllQuery>,
 ) -> Result<Json<AllPayouts>, Problem> {
     let filter = Filter {
@@ -144,22 +150,23 @@ const WORDS: [(&str, AdminWord); 3] =
     responses(
         (status = 200, body = Processed),
         (status = 400, description = "Unknown word, or it has ended already", body = Refusal),
+        (status = 403, description = "Administrators only", body = Refusal),
         (status = 404, description = "There is no such payout", body = Refusal),
     ),
     security(("bearer" = []))
 )]
 async fn process(
     State(state): State<AppState>,
-    admin: Admin,
-    Path(id): Path<String>,
+    OwnAdmin(admin): OwnAdmin,
+    name: Name,
     Body(wanted): Body<Wanted>,
 ) -> Result<Json<Processed>, Problem> {
     let Some((_, word)) = WORDS.into_iter().find(|(name, _)| *name == wanted.status) else {
         return Err(unknown_word("status", &wanted.status, &WORDS.map(|(name, _)| name)));
     };
-    let payout: PayoutId = id.parse().map_err(|_| Problem::not_found("payout", &id))?;
+    let payout = PayoutId(name.id("payout")?);
     let mut tx = state.pool.begin().await?;
-    let decision = Decision { payout, admin: admin.0.user, word, second: None, reason: None };
+    let decision = Decision { payout, admin: admin.user, word, second: None, reason: None };
     let (after, pushes) = payouts::process(&mut tx, state.clock.now(), &state.room(), &decision)
         .await
         .map_err(|error| refused(error, payout))?;

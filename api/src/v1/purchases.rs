@@ -23,6 +23,7 @@ use utoipa_axum::routes;
 use super::collection;
 use super::shapes::{Euros, Seconds};
 use crate::error::Problem;
+use crate::extract::Name;
 use crate::state::AppState;
 
 pub(in crate::v1) use lists::PAGE;
@@ -37,6 +38,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(decide::confirm))
         .routes(routes!(decide::reverse))
         .routes(routes!(timeline::timeline));
+    let router = collection(router, "/users/me/purchases/", get(lists::own));
     collection(router, "/purchases", get(lists::all).post(declare::declare))
 }
 
@@ -128,9 +130,8 @@ struct PurchaseChanged {
 }
 
 /// The purchase of a path, if it is the caller's own; administrators are no exception (contract §2, row 16).
-async fn owned(conn: &mut Conn, id: &str, caller: UserId) -> Result<Listed, Problem> {
-    let missing = || Problem::not_found("purchase", id);
-    let found = list::one(conn, list::id_in_path(id).ok_or_else(missing)?).await?.ok_or_else(missing)?;
+async fn owned(conn: &mut Conn, name: &Name, caller: UserId) -> Result<Listed, Problem> {
+    let found = list::one(conn, named(name)?).await?.ok_or_else(|| Problem::not_found("purchase", &name.0))?;
     if found.user_id == caller {
         return Ok(found);
     }
@@ -140,6 +141,10 @@ async fn owned(conn: &mut Conn, id: &str, caller: UserId) -> Result<Listed, Prob
         "resource_owner": found.user_id,
         "current_user": caller,
     })))
+}
+
+fn named(name: &Name) -> Result<PurchaseId, Problem> {
+    name.id("purchase").map(PurchaseId)
 }
 
 /// Reads the filter `status`: any other word is refused, the empty one too (contract §2, rows 15 and 19).

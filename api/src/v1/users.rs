@@ -1,7 +1,7 @@
 //! Registration (contract §2.3), and accounts as administrators see them.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use serde::Serialize;
@@ -13,9 +13,10 @@ use utoipa_axum::routes;
 use zeroize::Zeroizing;
 
 use super::account_input as input;
+use super::lax;
 use super::shapes::{Micros, PageOf, Refusal};
 use crate::error::Problem;
-use crate::extract::{Body, Caller, Fields, Input, OwnAdmin, Page, Query};
+use crate::extract::{Body, Caller, Fields, Input, Name, OwnAdmin, Page, Query};
 use crate::limits::Rule;
 use crate::state::AppState;
 
@@ -67,7 +68,7 @@ struct Registration {
     #[schema(value_type = String)]
     password: Zeroizing<String>,
     /// Accepted and ignored.
-    #[schema(schema_with = input::lax_flag, required = false)]
+    #[schema(schema_with = lax::optional_boolean, required = false)]
     #[expect(dead_code, reason = "documents what is ignored")]
     active: (),
 }
@@ -155,7 +156,7 @@ async fn list(
 #[derive(Debug, ToSchema)]
 struct Status {
     /// `active` or `inactive`.
-    #[schema(schema_with = input::status)]
+    #[schema(schema_with = lax::status)]
     status: &'static str,
 }
 
@@ -185,21 +186,22 @@ struct StatusAnswer {
 async fn set_status(
     State(state): State<AppState>,
     OwnAdmin(admin): OwnAdmin,
-    Path(id): Path<String>,
+    name: Name,
     Body(Status { status }): Body<Status>,
 ) -> Result<Json<StatusAnswer>, Problem> {
-    let not_found = || Problem::not_found("user", &id);
-    let user: UserId = id.parse().map_err(|_| not_found())?;
+    let user = UserId(name.id("user")?);
     let mut tx = state.pool.begin().await?;
-    let set = users::set_status(&mut tx, state.clock.now(), admin.user, user, status == "active").await;
-    let account = set.map_err(|error| match error {
-        StatusError::NotFound(_) => not_found(),
+    let now = state.clock.now();
+    let set = users::set_status(&mut tx, now, &state.room(), admin.user, user, status == "active").await;
+    let (account, pushes) = set.map_err(|error| match error {
+        StatusError::NotFound(_) => Problem::not_found("user", &name.0),
         StatusError::OwnAccount => {
             Problem::new(StatusCode::CONFLICT, "OWN_ACCOUNT", "Nobody can deactivate the own account.")
         }
         StatusError::Store(error) => error.into(),
     })?;
     tx.commit().await?;
+    state.push(pushes).await;
     let status = if account.active { "active" } else { "inactive" };
     Ok(Json(StatusAnswer { id: UserIdShape(account.id), status }))
 }

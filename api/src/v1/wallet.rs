@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::routing::get;
 use serde::Serialize;
 use shared::explain::wallet::{self, Details, HeldBy, Maturing, OwedFor};
 use shared::ids::{PayoutId, PurchaseId};
@@ -20,7 +21,8 @@ use crate::state::AppState;
 
 /// The routes of this area.
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(balances)).routes(routes!(transactions)).routes(routes!(details))
+    let router = OpenApiRouter::new().routes(routes!(balances)).routes(routes!(transactions)).routes(routes!(details));
+    super::collection(router, "/users/me/wallet/transactions/", get(transactions))
 }
 
 /// A balance: text with two decimals, and `"0"` where nothing has ever moved (contract §1).

@@ -78,6 +78,7 @@ pub async fn run(conn: &mut Conn) -> Result<Vec<Violation>, StoreError> {
     wallets(conn, &mut found).await?;
     purchases(conn, &mut found).await?;
     payouts(conn, &mut found).await?;
+    crate::auditor::seal::verify_all(conn, &mut found).await?;
     liveness(conn, &mut found).await?;
     Ok(found)
 }

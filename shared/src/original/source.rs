@@ -281,9 +281,10 @@ impl Source {
              WHERE NOT EXISTS (SELECT FROM users u WHERE u.id = p.user_id)
              UNION ALL
              SELECT 'cashback_transactions', c.id::text, c.amount::text FROM cashback_transactions c
-             WHERE NOT EXISTS (SELECT FROM purchases p WHERE p.id = c.purchase_id)
+             WHERE NOT EXISTS (SELECT FROM purchases p JOIN users u ON u.id = p.user_id WHERE p.id = c.purchase_id)
              UNION ALL
-             SELECT 'wallets', w.user_id::text, (w.pending_balance + w.available_balance)::text FROM wallets w
+             SELECT 'wallets', w.user_id::text, (w.pending_balance + w.available_balance + w.paid_balance)::text
+             FROM wallets w
              WHERE NOT EXISTS (SELECT FROM users u WHERE u.id = w.user_id)
              ORDER BY 1, 2",
         )

@@ -136,7 +136,8 @@ async fn of_all(conn: &mut Conn, filter: &Filter, offset: i64, limit: i64) -> Re
         &words(filter),
         filter.from,
         filter.before,
-        offset,
+        // Their sum must stay a number of the database.
+        offset.min(i64::MAX - limit),
         limit,
     )
     .fetch_all(conn)

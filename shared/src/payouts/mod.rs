@@ -49,8 +49,10 @@ pub const SANDBOX: &str = "sandbox";
 pub struct Policy {
     /// Who carries new payouts: `sandbox` or `manual`.
     pub rail: String,
-    /// The smallest payout, and the amount from which one is opened without asking; in euros.
+    /// The smallest payout, in euros.
     pub minimum: Money,
+    /// From how many available euros one is opened without asking, never below `minimum`; none: never.
+    pub automatic: Option<Money>,
     /// How much and how often; none by default.
     pub limits: Limits,
 }
@@ -63,13 +65,15 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Payouts on `rail` from 10.00 on, without further limits.
+    /// Payouts on `rail` from 10.00 on, also without asking, without further limits.
     #[must_use]
     pub fn on(rail: &str) -> Self {
-        Self { rail: rail.to_owned(), minimum: Money::from_cents(1_000), limits: Limits::default() }
+        let minimum = Money::from_cents(1_000);
+        Self { rail: rail.to_owned(), minimum, automatic: Some(minimum), limits: Limits::default() }
     }
 
-    /// Reads `PAYOUT_RAIL` and `AUTO_PAYOUT_MIN` (default `manual` and 10.00), and the [`Limits`].
+    /// Reads `PAYOUT_RAIL` and `PAYOUT_MIN` (default `manual` and 10.00), `AUTO_PAYOUT_MIN` (an amount or `off`; default
+    /// `PAYOUT_MIN`), and the [`Limits`].
     ///
     /// # Errors
     /// [`ConfigError`] when one of them cannot be read.
@@ -78,11 +82,28 @@ impl Policy {
         if rail != MANUAL && rail != SANDBOX {
             return Err(ConfigError::Invalid { name: "PAYOUT_RAIL", expected: "sandbox or manual" });
         }
-        let minimum = config::parsed("AUTO_PAYOUT_MIN", "an amount in euros above zero", Money::from_cents(1_000))?;
+        let minimum = config::parsed("PAYOUT_MIN", "an amount in euros above zero", Money::from_cents(1_000))?;
         if !minimum.is_positive() {
-            return Err(ConfigError::Invalid { name: "AUTO_PAYOUT_MIN", expected: "an amount in euros above zero" });
+            return Err(ConfigError::Invalid { name: "PAYOUT_MIN", expected: "an amount in euros above zero" });
         }
-        Ok(Self { rail, minimum, limits: Limits::from_env()? })
+        let automatic = match config::optional("AUTO_PAYOUT_MIN")? {
+            None => Some(minimum),
+            Some(text) => automatic_from(&text)?,
+        };
+        Ok(Self { rail, minimum, automatic, limits: Limits::from_env()? })
+    }
+}
+
+/// Reads the text of `AUTO_PAYOUT_MIN`: an amount in euros above zero, or `off`, which is none.
+///
+/// # Errors
+/// [`ConfigError`] when it is neither.
+pub fn automatic_from(text: &str) -> Result<Option<Money>, ConfigError> {
+    let expected = "an amount in euros above zero, or off";
+    match text.parse::<Money>() {
+        _ if text == "off" => Ok(None),
+        Ok(amount) if amount.is_positive() => Ok(Some(amount)),
+        _ => Err(ConfigError::Invalid { name: "AUTO_PAYOUT_MIN", expected }),
     }
 }
 

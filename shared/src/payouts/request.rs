@@ -129,7 +129,8 @@ pub async fn request(
 const NOBODY: Shopper = Shopper { active: false, verified: false, has_account: false };
 
 /// Opens a payout of everything available for each claimed shopper who may have one, as far as the limits allow; the
-/// job then sleeps until they allow more. Running it twice changes nothing.
+/// job then sleeps until they allow more. Running it twice changes nothing. Where automatic payouts are switched off it
+/// opens none, and the job ends.
 ///
 /// The caller opens the transaction, settles the answers in it, commits and pushes.
 ///
@@ -150,6 +151,8 @@ pub async fn auto(
     let shoppers = store::shoppers(conn, &users).await?;
     let mine: Vec<&Claimed> = claimed.iter().filter(|claimed| ours.contains(&claimed.id)).collect();
     let recent = store::recent(conn, now, &policy.limits, &users).await?;
+    let from = policy.automatic.map(|from| from.max(policy.minimum));
+    let enough = |amount: Money| from.is_some_and(|from| amount >= from);
     let mut new: BTreeMap<UserId, NewPayout> = BTreeMap::new();
     let mut answers: Vec<(Claimed, Outcome)> = Vec::with_capacity(mine.len());
     for claimed in mine {
@@ -160,10 +163,10 @@ pub async fn auto(
         });
         let left = policy.limits.left(&recent.get(&user).copied().unwrap_or_default(), now);
         let amount = left.most.map_or(wallet.available, |most| most.min(wallet.available));
-        let opens = allowed && amount >= policy.minimum;
+        let opens = allowed && enough(amount);
         let rest = if opens { wallet.available - amount } else { wallet.available };
         let outcome = match left.again_at {
-            Some(until) if allowed && rest >= policy.minimum => Outcome::Later { until },
+            Some(until) if allowed && enough(rest) => Outcome::Later { until },
             _ => Outcome::Done,
         };
         answers.push((claimed.clone(), outcome));

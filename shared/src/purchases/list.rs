@@ -7,7 +7,6 @@
 use rust_decimal::Decimal;
 use sqlx::{FromRow, Postgres, QueryBuilder};
 use time::{Date, Time, UtcOffset};
-use uuid::Uuid;
 
 use super::State;
 use crate::clock::Timestamp;
@@ -168,10 +167,4 @@ pub async fn count_credits(conn: &mut Conn, user: UserId) -> Result<i64, StoreEr
     )
     .fetch_one(conn)
     .await?)
-}
-
-/// Reads a purchase's id as it stands in a path: what is no UUID names nothing (contract §1).
-#[must_use]
-pub fn id_in_path(text: &str) -> Option<PurchaseId> {
-    Uuid::parse_str(text).ok().map(PurchaseId)
 }

@@ -5,6 +5,7 @@ use crate::audit::{self, Actor, Record};
 use crate::clock::Timestamp;
 use crate::db::{Conn, StoreError};
 use crate::ids::UserId;
+use crate::jobs::{self, Kind, NewJob, Pushes, Room};
 
 /// Why a status was not set.
 #[derive(Debug, thiserror::Error)]
@@ -20,25 +21,27 @@ pub enum StatusError {
     Store(#[from] StoreError),
 }
 
-/// Lets an account in, or keeps it out and ends its sessions. The same again changes nothing.
+/// Lets an account in, or keeps it out and ends its sessions. The same again changes nothing. What became available
+/// while it was out is looked at once more for a payout.
 ///
-/// The caller opens and commits the transaction.
+/// The caller opens and commits the transaction, and pushes.
 ///
 /// # Errors
 /// [`StatusError`] saying why not; nothing is changed then.
 pub async fn set_status(
     conn: &mut Conn,
     now: Timestamp,
+    room: &Room,
     admin: UserId,
     user: UserId,
     active: bool,
-) -> Result<Account, StatusError> {
+) -> Result<(Account, Pushes), StatusError> {
     let account = store::lock(conn, user).await?.ok_or(StatusError::NotFound(user))?;
     if user == admin && !active {
         return Err(StatusError::OwnAccount);
     }
     if account.active == active {
-        return Ok(account);
+        return Ok((account, Pushes::default()));
     }
     store::set_active(conn, user, active).await?;
     if !active {
@@ -53,5 +56,11 @@ pub async fn set_status(
     };
     audit::record(conn, now, &[record]).await?;
     tracing::info!(user.id = %user, active, "Account status changed");
-    Ok(Account { active, ..account })
+    let pushes = if active {
+        let look = NewJob { kind: Kind::AutoPayout, subject_id: user.0, run_at: now, traceparent: None };
+        jobs::enqueue(conn, now, room, &[look]).await?
+    } else {
+        Pushes::default()
+    };
+    Ok((Account { active, ..account }, pushes))
 }

@@ -80,6 +80,9 @@ pub enum BankError {
     /// The database refused.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The user is deleted.
+    #[error("the account is deleted")]
+    Gone,
     /// What was sealed is no bank account.
     #[error("sealed bank details cannot be read")]
     Unreadable,
@@ -104,7 +107,7 @@ pub async fn set_bank_account(
 /// Seals and stores a user's bank account; replaces an earlier one. Returns the masked form that a screen may show.
 ///
 /// # Errors
-/// [`BankError`] when it cannot be sealed or the database refuses.
+/// [`BankError`] when it cannot be sealed, the user is deleted or the database refuses.
 pub async fn store_bank_account(
     conn: &mut Conn,
     now: Timestamp,
@@ -115,9 +118,10 @@ pub async fn store_bank_account(
     let masked = mask(&account.iban);
     let plain = Zeroizing::new(serde_json::to_vec(account).map_err(|_| BankError::Unreadable)?);
     let (key_id, sealed) = keys.seal(user.0.as_bytes(), &plain)?;
-    sqlx::query!(
+    // The user's row is locked and read again under the lock: nothing is stored beside a deletion.
+    let stored = sqlx::query!(
         "INSERT INTO bank_accounts (user_id, key_id, sealed, masked, updated_at)
-         VALUES ($1, $2, $3, $4, $5)
+         SELECT id, $2, $3, $4, $5 FROM users WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE
          ON CONFLICT (user_id) DO UPDATE
          SET key_id = excluded.key_id, sealed = excluded.sealed, masked = excluded.masked,
              updated_at = excluded.updated_at",
@@ -130,7 +134,7 @@ pub async fn store_bank_account(
     .execute(conn)
     .await
     .map_err(StoreError::from)?;
-    Ok(masked)
+    if stored.rows_affected() == 1 { Ok(masked) } else { Err(BankError::Gone) }
 }
 
 /// A user's bank account, opened; none if there is none.

@@ -31,15 +31,16 @@ pub enum LeaveError {
 }
 
 /// Deletes an account. With `forfeit` what is available goes back to the platform and a debt is let go; without, both
-/// forbid it. Its sessions, links and bank account go too.
+/// forbid it. Its sessions, links and bank account go too, and with it the account numbers its ended payouts went to.
 ///
 /// The caller opens and commits the transaction.
 ///
 /// # Errors
 /// [`LeaveError`] saying why not; roll back then.
 pub async fn leave(conn: &mut Conn, now: Timestamp, proof: &Proof, forfeit: bool) -> Result<(), LeaveError> {
-    // The wallet comes first in the lock order: whoever moves this user's money has it and may then touch the account's
-    // row, which changing the address locks against references.
+    // Payouts and wallet come first in the lock order: whoever moves this user's money has them and may then touch the
+    // account's row, which changing the address locks against references.
+    store::lock_payouts(conn, proof.user).await?;
     let mut book = ledger::store::lock_wallets(conn, &[proof.user]).await?;
     let account = store::lock_proven(conn, proof).await?.ok_or(LeaveError::Outdated)?;
     let wallet = book.wallet(account.id);

@@ -36,7 +36,7 @@ pub use change::{ChangeError, change_email, change_password};
 pub use email::{BadEmail, Email};
 pub use export::export;
 pub use leave::{LeaveError, leave};
-pub use one_time::{Purpose, is_live};
+pub use one_time::{LINKS_AN_HOUR, Purpose, is_live};
 pub use password::{
     LONGEST_PASSWORD, PasswordError, WeakPassword, check_password, hash_password, is_outdated, verify_password,
 };

@@ -46,7 +46,7 @@ impl Purpose {
 }
 
 /// So many links for one purpose and account an hour, whoever asks for them: nobody's mailbox is filled through us.
-const AN_HOUR: i64 = 5;
+pub const LINKS_AN_HOUR: u32 = 5;
 
 /// Makes a token for the account's address and enqueues the mail that carries it. None when too many were asked for.
 ///
@@ -68,7 +68,7 @@ pub(super) async fn send(
     )
     .fetch_one(&mut *conn)
     .await?;
-    if recent >= AN_HOUR {
+    if recent >= i64::from(LINKS_AN_HOUR) {
         return Ok(None);
     }
     let id = Uuid::now_v7();

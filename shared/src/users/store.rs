@@ -183,6 +183,14 @@ pub(super) async fn credentials_by_email(conn: &mut Conn, email: &Email) -> Resu
     Ok(row)
 }
 
+/// Locks a user's payouts in id order, as others do before the wallet.
+pub(super) async fn lock_payouts(conn: &mut Conn, user: UserId) -> Result<(), StoreError> {
+    sqlx::query!("SELECT id FROM payouts WHERE user_id = $1 ORDER BY id FOR NO KEY UPDATE", user.0)
+        .fetch_all(conn)
+        .await?;
+    Ok(())
+}
+
 /// Sets the hash of an account that is locked.
 pub(super) async fn set_password(conn: &mut Conn, user: UserId, hash: &str) -> Result<(), StoreError> {
     let done = sqlx::query!("UPDATE users SET password_hash = $2 WHERE id = $1 AND deleted_at IS NULL", user.0, hash,)
@@ -245,7 +253,14 @@ pub(super) async fn anonymise(conn: &mut Conn, now: Timestamp, user: UserId) -> 
     .execute(&mut *conn)
     .await?;
     expect_rows("anonymise an account", 1, done.rows_affected())?;
-    // What may be there or not: nothing has to be.
+    // What may be there or not: nothing has to be. Of a payout that has ended the masked account stays.
+    sqlx::query!(
+        "UPDATE payouts SET account_key_id = NULL, account_sealed = NULL
+         WHERE user_id = $1 AND account_sealed IS NOT NULL AND state IN ('completed', 'failed', 'returned', 'cancelled')",
+        user.0,
+    )
+    .execute(&mut *conn)
+    .await?;
     sqlx::query!("DELETE FROM bank_accounts WHERE user_id = $1", user.0).execute(&mut *conn).await?;
     sqlx::query!("DELETE FROM refresh_tokens WHERE user_id = $1", user.0).execute(&mut *conn).await?;
     sqlx::query!("DELETE FROM one_time_tokens WHERE user_id = $1", user.0).execute(&mut *conn).await?;

@@ -3,8 +3,11 @@
 mod accounts;
 mod catalogue;
 mod conventions;
+mod hostile;
 mod import;
 mod ios;
+mod least_privilege;
+mod logs;
 mod money;
 mod payouts;
 mod profile;

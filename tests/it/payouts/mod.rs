@@ -1,5 +1,6 @@
 //! Payouts over real PostgreSQL and a bank that keeps its own books.
 
+mod auditing;
 mod crashes;
 mod faults;
 mod opening;

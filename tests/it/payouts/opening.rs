@@ -169,3 +169,25 @@ async fn a_reversal_leaves_a_begun_payout_alone() {
     assert_eq!(town.wallet(user).await, [0, 0, 0, GRANTED, 700]);
     town.check().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn switched_off_nothing_goes_out_by_itself() {
+    let mut town = town().await;
+    town.desk.policy.automatic = None;
+    let user = town.shopper().await;
+    assert_eq!(town.auto(user).await, None);
+    assert_eq!(town.wallet(user).await, [0, GRANTED, 0, 0, 0]);
+    assert!(town.jobs_of(user.0).await.is_empty(), "and nobody goes on looking");
+    town.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_out_by_itself_may_need_more_than_what_is_asked_for() {
+    let mut town = town().await;
+    town.desk.policy.automatic = Some(Money::from_cents(GRANTED + 1));
+    let user = town.shopper().await;
+    assert_eq!(town.auto(user).await, None);
+    town.desk.policy.automatic = Some(Money::from_cents(GRANTED));
+    assert!(town.auto(user).await.is_some());
+    town.check().await;
+}

@@ -79,7 +79,7 @@ pub struct Session {
 pub fn contract_settings() -> Settings {
     Settings {
         profile: "contract".to_owned(),
-        payouts: Policy { rail: "manual".to_owned(), ..Policy::default() },
+        payouts: Policy { automatic: None, ..Policy::on("manual") },
         ..Settings::default()
     }
 }
@@ -101,6 +101,16 @@ impl Site {
         let database = database::fresh().await?;
         let url = database.url.clone();
         Self::on(database, &url, None, settings, rates).await
+    }
+
+    /// A fresh site whose router has one of the application's roles in the database.
+    ///
+    /// # Errors
+    /// When the test server cannot be reached.
+    pub async fn start_as(role: &str) -> Result<Self> {
+        let database = database::fresh().await?;
+        let url = format!("{}?options=-c%20role%3D{role}", database.url);
+        Self::on(database, &url, None, contract_settings(), Rates::default()).await
     }
 
     /// A fresh site that reaches its database and its Redis through wires that can be cut.

@@ -1,8 +1,8 @@
 //! Keeps the workers fed and free (docs/ARCHITECTURE.md, "Jobs").
 
 use futures::FutureExt;
-use worker::dispatch::{self, Cron};
-use worker::process;
+use worker::cron::{self, Cron};
+use worker::{dispatch, process};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -11,7 +11,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 async fn main() -> anyhow::Result<()> {
     let (settings, metrics, stop) = process::begin()?;
     let cron = Cron::housekeeping()
-        .with("match_waiting_reports", |context| dispatch::match_waiting(context).boxed())
-        .with("forget_old_tokens", |context| dispatch::forget_old_tokens(context).boxed());
+        .with("match_waiting_reports", |context| cron::match_waiting(context).boxed())
+        .with("forget_old_tokens", |context| cron::forget_old_tokens(context).boxed());
     dispatch::serve(cron, &settings, metrics, stop).await
 }

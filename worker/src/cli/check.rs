@@ -9,6 +9,7 @@ use serde_json::json;
 use shared::auth::seal::DataKeys;
 use shared::config::{self, ConfigError};
 use shared::money::Money;
+use shared::payouts;
 use sqlx::{Connection, PgConnection};
 
 use super::Answer;
@@ -124,7 +125,8 @@ fn settings() -> Vec<Line> {
         rule("SITE_NAME", "one line", |v| !v.contains(char::is_control)),
         rule("SITE_URL", "an http or https URL", is_http),
         rule("PAYOUT_RAIL", "sandbox or manual", |v| ["sandbox", "manual"].contains(&v)),
-        rule("AUTO_PAYOUT_MIN", "an amount such as 10.00", |v| v.parse::<Money>().is_ok_and(Money::is_positive)),
+        rule("PAYOUT_MIN", "an amount such as 10.00", |v| v.parse::<Money>().is_ok_and(Money::is_positive)),
+        rule("AUTO_PAYOUT_MIN", "an amount such as 10.00, or off", |v| payouts::automatic_from(v).is_ok()),
         rule("PAYOUT_MONTHLY_LIMIT", EUROS, is_euros),
         rule("PAYOUT_WEEKLY_LIMIT", EUROS, is_euros),
         rule("PAYOUT_INTERVAL_HOURS", "a number of hours", |v| v.parse::<u32>().is_ok()),

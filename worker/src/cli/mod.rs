@@ -62,8 +62,8 @@ pub enum Command {
         /// Any of them.
         id: String,
     },
-    /// Check the books. Exit code 1 when something is wrong.
-    Audit,
+    /// Check the books, and see what the auditor and the sealer do. Exit code 1 when something is wrong.
+    Audit(audit::Arguments),
     /// Data keys.
     #[command(subcommand)]
     Key(key::Command),
@@ -127,7 +127,7 @@ async fn run(command: Command, clock: &Clock) -> anyhow::Result<Answer> {
         Command::Payouts(command) => payouts::run(&pool()?, clock.now(), command).await,
         Command::Deliveries(command) => deliveries::run(&pool()?, clock.now(), command).await,
         Command::Explain { id } => explain::run(&pool()?, clock.now(), &id).await,
-        Command::Audit => audit::run(&pool()?).await,
+        Command::Audit(arguments) => audit::run_with(&pool()?, clock.now(), arguments).await,
         Command::Key(command) => Ok(key::run(&command)),
         Command::Network(networks::Command::List) => networks::list(&pool()?).await,
         Command::ImportOriginal(arguments) => import::run(&pool()?, clock.now(), &arguments).await,
@@ -193,6 +193,9 @@ mod tests {
             "clicknback payouts show 01890a5d-ac96-774b-bcce-b302099a8057 --account --by a@example.com",
             "clicknback payouts end 01890a5d-ac96-774b-bcce-b302099a8057 --paid B1 --by a --second b --reason asked",
             "clicknback payouts end 01890a5d-ac96-774b-bcce-b302099a8057 --not-paid --by a --second b --reason asked",
+            "clicknback audit",
+            "clicknback audit --resume-payouts --by a@example.com --second b@example.com --reason mended",
+            "clicknback audit --new-epoch",
             "clicknback payouts resume 01890a5d-ac96-774b-bcce-b302099a8057 --by a --second b --reason asked",
         ] {
             Cli::try_parse_from(good.split(' ')).unwrap();
@@ -206,6 +209,8 @@ mod tests {
             "clicknback payouts end 01890a5d-ac96-774b-bcce-b302099a8057 --by a --second b --reason asked",
             "clicknback payouts end 01890a5d-ac96-774b-bcce-b302099a8057 --paid B1 --by a --reason asked",
             "clicknback payouts show 01890a5d-ac96-774b-bcce-b302099a8057 --account",
+            "clicknback audit --resume-payouts --by a --second b",
+            "clicknback audit --resume-payouts --new-epoch --by a --second b --reason mended",
         ] {
             assert!(Cli::try_parse_from(bad.split(' ')).is_err(), "{bad}");
         }

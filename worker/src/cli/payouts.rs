@@ -234,7 +234,7 @@ async fn resume(pool: &PgPool, now: Timestamp, stop: Uuid, persons: &Persons) ->
 }
 
 /// Both, as far as they exist; who does not is nobody's id, which no rule accepts.
-async fn both(conn: &mut Conn, persons: &Persons) -> anyhow::Result<(UserId, UserId)> {
+pub(super) async fn both(conn: &mut Conn, persons: &Persons) -> anyhow::Result<(UserId, UserId)> {
     Ok((account(conn, &persons.by).await?, account(conn, &persons.second).await?))
 }
 

@@ -94,7 +94,7 @@ fn cashback(event: Event, purchase: &PurchaseNews) -> Mail {
             format!("{amount} cashback is yours"),
             vec![
                 format!("Your cashback of {amount} from {shop} is now available."),
-                "If your bank details are with us, it is paid out by itself once you have enough.".to_owned(),
+                "Once you have enough it can be paid out to your bank account.".to_owned(),
             ],
         ),
         _ => taken_back(&shop, purchase),

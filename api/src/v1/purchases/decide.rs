@@ -1,18 +1,17 @@
 //! An administrator confirms or reverses a purchase (contract §2, rows 17 and 18).
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::json;
 use shared::cashback::by_person::{self, PersonError};
 use shared::db::Conn;
-use shared::ids::PurchaseId;
-use shared::purchases::{self, list::id_in_path};
+use shared::purchases;
 
-use super::PurchaseChanged;
+use super::{PurchaseChanged, named};
 use crate::error::Problem;
-use crate::extract::Admin;
+use crate::extract::{Admin, Name};
 use crate::idempotency::{self, Done, Key};
 use crate::state::AppState;
 use crate::v1::shapes::{Euros, Refusal};
@@ -36,9 +35,9 @@ pub(super) async fn confirm(
     State(state): State<AppState>,
     Admin(caller): Admin,
     key: Key,
-    Path(id): Path<String>,
+    name: Name,
 ) -> Result<Response, Problem> {
-    let purchase = find(&id)?;
+    let purchase = named(&name)?;
     let (now, room) = (state.clock.now(), state.room());
     let fingerprint = purchase.to_string();
     let route = "POST /purchases/{id}/confirmation";
@@ -46,7 +45,7 @@ pub(super) async fn confirm(
         Box::pin(async move {
             let (purchase, pushes) = by_person::confirm(conn, now, &room, caller.user, purchase)
                 .await
-                .map_err(|error| refusal(error, &id, not_pending))?;
+                .map_err(|error| refusal(error, &name.0, not_pending))?;
             let body =
                 PurchaseChanged { id: purchase.id, status: "confirmed", cashback_amount: Euros(purchase.cashback) };
             let body = serde_json::to_value(body).map_err(|error| Problem::internal(&error))?;
@@ -69,20 +68,16 @@ pub(super) async fn confirm(
 pub(super) async fn reverse(
     State(state): State<AppState>,
     Admin(caller): Admin,
-    Path(id): Path<String>,
+    name: Name,
 ) -> Result<Json<PurchaseChanged>, Problem> {
-    let purchase = find(&id)?;
+    let purchase = named(&name)?;
     let mut tx = state.pool.begin().await?;
     let (purchase, pushes) = by_person::reverse(&mut tx, state.clock.now(), &state.room(), caller.user, purchase)
         .await
-        .map_err(|error| refusal(error, &id, not_reversible))?;
+        .map_err(|error| refusal(error, &name.0, not_reversible))?;
     tx.commit().await?;
     state.push(pushes).await;
     Ok(Json(PurchaseChanged { id: purchase.id, status: "reversed", cashback_amount: Euros(purchase.cashback) }))
-}
-
-fn find(id: &str) -> Result<PurchaseId, Problem> {
-    id_in_path(id).ok_or_else(|| Problem::not_found("purchase", id))
 }
 
 fn refusal(error: PersonError, id: &str, wrong_state: fn(&str, purchases::State) -> Problem) -> Problem {

@@ -1,7 +1,7 @@
 //! Lists of purchases, and one (contract §2, rows 15, 16 and 19).
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use shared::ids::{MerchantId, UserId};
 use shared::purchases::list::{self, Filter};
 use time::Date;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{OwnPurchase, PurchaseRow, owned, state_of};
 use crate::error::Problem;
-use crate::extract::{Admin, Fields, Input, Page, Query, SignedIn};
+use crate::extract::{Admin, Fields, Input, Name, Page, Query, SignedIn};
 use crate::state::AppState;
 use crate::v1::shapes::{PageOf, Refusal};
 
@@ -89,10 +89,10 @@ pub(super) async fn all(
 pub(super) async fn one(
     State(state): State<AppState>,
     caller: SignedIn,
-    Path(id): Path<String>,
+    name: Name,
 ) -> Result<Json<OwnPurchase>, Problem> {
     let mut conn = state.pool.acquire().await?;
-    Ok(Json(owned(&mut conn, &id, caller.user).await?.into()))
+    Ok(Json(owned(&mut conn, &name, caller.user).await?.into()))
 }
 
 /// What a shopper's list is narrowed by.

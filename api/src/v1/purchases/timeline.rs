@@ -1,7 +1,7 @@
 //! `GET /users/me/purchases/{id}/timeline`: what became of a purchase, and what comes next.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::Serialize;
 use shared::explain::shopper::{self, Step};
 use shared::ids::PurchaseId;
@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::owned;
 use crate::error::Problem;
-use crate::extract::SignedIn;
+use crate::extract::{Name, SignedIn};
 use crate::state::AppState;
 use crate::v1::shapes::{Euros, Refusal, Seconds};
 
@@ -69,11 +69,11 @@ impl From<Step> for TimelineStep {
 pub(super) async fn timeline(
     State(state): State<AppState>,
     caller: SignedIn,
-    Path(id): Path<String>,
+    name: Name,
 ) -> Result<Json<Timeline>, Problem> {
     // One moment for the purchase and its steps.
     let mut tx = state.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let purchase = owned(&mut tx, &id, caller.user).await?;
+    let purchase = owned(&mut tx, &name, caller.user).await?;
     let steps = shopper::timeline(&mut tx, purchase.id).await?.unwrap_or_default();
     tx.rollback().await?;
     Ok(Json(Timeline {

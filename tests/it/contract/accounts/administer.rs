@@ -100,9 +100,13 @@ async fn deactivation_ends_the_sessions_and_activation_lets_in_again() -> Result
     refused(&alice.get("/users/me").await?, 401, "USER_INACTIVE", &json!({ "user_id": seed::ALICE }));
     let refresh = site.anonymous().post("/auth/refresh", json!({ "refresh_token": alice.refresh })).await?;
     assert_eq!(refresh.code(), "TOKEN_REVOKED");
-    let answer = set(&carol, seed::ALICE.simple(), "active").await?;
+    let answer = set(&carol, seed::ALICE, "active").await?;
     assert_eq!((answer.status, &answer.body["status"]), (200, &json!("active")));
     assert_eq!(alice.get("/users/me").await?.status, 200);
+    // What matured meanwhile is not forgotten: somebody looks once more.
+    let looks = "SELECT count(*) FROM jobs WHERE kind = 'payouts.auto' AND subject_id = $1";
+    let looks: i64 = sqlx::query_scalar(looks).bind(seed::ALICE).fetch_one(&site.pool).await?;
+    assert_eq!(looks, 1);
     let actions = audited(&site, seed::ALICE).await?;
     assert_eq!(actions[1..], ["USER_DEACTIVATED", "USER_ACTIVATED"]);
     Ok(())

@@ -187,6 +187,61 @@ async fn a_payout_under_way_is_never_given_up() -> Result<()> {
     site.books_agree().await
 }
 
+/// Where earlier payouts went is known no longer; what a screen may show of it stays with the payout.
+#[tokio::test]
+async fn the_accounts_of_ended_payouts_go_too() -> Result<()> {
+    let site = Site::start().await?;
+    let session = site.sign_in("alice").await?;
+    payable(&site).await?;
+    assert!(request(&site, "20.00").await?);
+    let payout: uuid::Uuid = sqlx::query_scalar("SELECT id FROM payouts").fetch_one(&site.pool).await?;
+    let carol = site.sign_in("carol").await?;
+    let paid = carol.patch(&format!("/admin/payouts/{payout}/process"), json!({ "status": "completed" })).await?;
+    assert_eq!(paid.status, 200, "{}", paid.body);
+    assert_eq!(leave(&session, false).await?.status, 204);
+    let left: (bool, bool, Option<String>) =
+        sqlx::query_as("SELECT account_sealed IS NULL, account_key_id IS NULL, account_masked FROM payouts")
+            .fetch_one(&site.pool)
+            .await?;
+    assert_eq!(left, (true, true, Some("DE •••• 3000".to_owned())));
+    site.books_agree().await
+}
+
+/// Waits until somebody in this database waits for a lock.
+async fn somebody_waits(site: &Site) -> Result<()> {
+    for _ in 0..500 {
+        let waits: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')",
+        )
+        .fetch_one(&site.pool)
+        .await?;
+        if waits {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    anyhow::bail!("nobody waits")
+}
+
+/// A call that was let in before the deletion stores nothing after it.
+#[tokio::test]
+async fn an_account_stored_beside_the_deletion_does_not_outlive_it() -> Result<()> {
+    let site = Site::start().await?;
+    let session = site.sign_in("alice").await?;
+    let password = seed::PASSWORD.to_owned().into();
+    let proof = shared::users::prove(&site.pool, UserId(seed::ALICE), password).await?.unwrap();
+    let mut tx = site.pool.begin().await?;
+    shared::users::leave(&mut tx, site.now(), &proof, true).await?;
+    let details = json!({ "iban": "DE89370400440532013000", "account_holder": "Ann" });
+    let store = tokio::spawn(async move { session.put("/users/me/bank-account", details).await });
+    somebody_waits(&site).await?;
+    tx.commit().await?;
+    refused(&store.await??, 401, "INVALID_TOKEN", &json!({}));
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM bank_accounts").fetch_one(&site.pool).await?;
+    assert_eq!(left, 0);
+    Ok(())
+}
+
 /// Leaving and asking for the same money at once: one of them happens, the books agree, and nobody sees a 5xx.
 #[tokio::test]
 async fn leaving_and_a_payout_at_once_share_no_cent() -> Result<()> {

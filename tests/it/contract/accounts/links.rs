@@ -182,6 +182,8 @@ async fn another_link_can_be_asked_for_and_an_old_one_expires() -> Result<()> {
     let asked = session.post("/users/me/email-verification", json!({})).await?;
     assert_eq!((asked.status, asked.code()), (429, "RATE_LIMITED"));
     assert!(asked.headers.contains_key("retry-after"));
+    assert_eq!(asked.headers["ratelimit-limit"], "5");
+    assert!(asked.headers.contains_key("retry-after"));
     assert_eq!(verify(&site, &link(&site, "new@example.com", "verify_email").await?).await?.status, 204);
     Ok(())
 }

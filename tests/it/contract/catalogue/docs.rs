@@ -54,3 +54,40 @@ async fn redoc_leads_to_the_page_and_the_document_to_every_operation() -> Result
     }
     Ok(())
 }
+
+/// What the form of OpenAPI 3.1 demands and a generator may leave out, and both probes (contract §2, rows 1 and 2).
+#[tokio::test]
+async fn the_document_has_the_form_that_openapi_3_1_demands() -> Result<()> {
+    let site = Site::start().await?;
+    let document: serde_json::Value = reqwest::get(format!("{}/openapi.json", site.url)).await?.json().await?;
+    let paths = document["paths"].as_object().expect("paths");
+    assert!(paths.contains_key("/health/live") && paths.contains_key("/health/ready"));
+    let mut names = std::collections::BTreeSet::new();
+    for (path, item) in paths {
+        for (method, operation) in item.as_object().into_iter().flatten() {
+            let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+            for (status, response) in operation["responses"].as_object().expect("responses") {
+                let said = response["description"].as_str().unwrap_or_default();
+                assert!(!said.is_empty(), "{method} {path} {status} has no description");
+            }
+            for name in path.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name) {
+                let declared =
+                    parameters.iter().any(|parameter| parameter["in"] == "path" && parameter["name"] == name);
+                assert!(declared, "{method} {path}: {name}");
+            }
+            if path.starts_with("/api/v1") {
+                for status in ["422", "429", "500", "503"] {
+                    assert!(operation["responses"].get(status).is_some(), "{method} {path}: {status}");
+                }
+                let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
+                assert!(!id.is_empty() && names.insert(id.clone()), "{method} {path}: {id} names two");
+            }
+        }
+    }
+    let text = document.to_string();
+    for part in text.split("\"$ref\":\"#/components/schemas/").skip(1) {
+        let name = part.split('"').next().unwrap_or_default();
+        assert!(document["components"]["schemas"].get(name).is_some(), "{name} is nowhere");
+    }
+    Ok(())
+}

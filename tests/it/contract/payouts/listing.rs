@@ -125,12 +125,12 @@ async fn pa_03_administrators_filter_by_status_days_and_user() -> Result<()> {
 }
 
 #[tokio::test]
-async fn section_19_a_shopper_on_an_administrators_route_is_401() -> Result<()> {
+async fn section_19_a_shopper_on_an_administrators_route_of_section_12_is_403() -> Result<()> {
     let site = Site::start().await?;
     let alice = shopper(&site, ALICE);
     let list = alice.get("/admin/payouts?status=nonsense").await?;
-    assert_eq!((list.status, list.code()), (401, "INVALID_TOKEN"), "§1: before the query");
+    assert_eq!((list.status, list.code()), (403, "FORBIDDEN"), "§1: before the query");
     let process = alice.patch(&format!("/admin/payouts/{ALICE}/process"), json!({})).await?;
-    assert_eq!((process.status, process.code()), (401, "INVALID_TOKEN"));
+    assert_eq!((process.status, process.code()), (403, "FORBIDDEN"));
     Ok(())
 }

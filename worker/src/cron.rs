@@ -1,0 +1,91 @@
+//! What dispatch runs from the cron table: an entry's name, and the work behind it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use anyhow::Result;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use shared::idempotency;
+use shared::jobs::{cron, workers};
+
+use crate::process::Context;
+
+/// What the cron table may run, by name.
+#[derive(Default, Clone)]
+pub struct Cron(pub(crate) HashMap<&'static str, Job>);
+
+pub(crate) type Job = Arc<dyn Fn(Context) -> BoxFuture<'static, Result<String>> + Send + Sync>;
+
+impl Cron {
+    /// The entries that need no business: partitions, old workers, old answers.
+    #[must_use]
+    pub fn housekeeping() -> Self {
+        Self::default()
+            .with("ensure_partitions", |context| {
+                async move {
+                    let made = cron::ensure_partitions(&mut *context.pool.acquire().await?).await?;
+                    Ok(format!("{made} made"))
+                }
+                .boxed()
+            })
+            .with("forget_old_keys", |context| {
+                async move {
+                    let gone = idempotency::forget(&mut *context.pool.acquire().await?, context.clock.now()).await?;
+                    Ok(format!("{gone} forgotten"))
+                }
+                .boxed()
+            })
+            .with("forget_old_workers", |context| {
+                async move {
+                    let gone = workers::forget_old(&mut *context.pool.acquire().await?).await?;
+                    Ok(format!("{gone} forgotten"))
+                }
+                .boxed()
+            })
+    }
+
+    /// Adds what an entry runs; its answer is shown to operators. An entry nobody runs stays due.
+    #[must_use]
+    pub fn with(
+        mut self,
+        name: &'static str,
+        run: impl Fn(Context) -> BoxFuture<'static, Result<String>> + Send + Sync + 'static,
+    ) -> Self {
+        self.0.insert(name, Arc::new(run));
+        self
+    }
+}
+
+/// The cron entry `match_waiting_reports`: applies reports whose click, merchant, rate or purchase came later.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn match_waiting(context: Context) -> Result<String> {
+    let (pushes, orders) = shared::intake::match_waiting(&context.pool, &context.clock, &context.pusher.room()).await?;
+    context.pusher.push(pushes).await;
+    Ok(format!("{orders} orders tried"))
+}
+
+/// The cron entry `forget_old_tokens`: deletes tokens and notices whose time is over, a slice a transaction.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn forget_old_tokens(context: Context) -> Result<String> {
+    let mut gone = 0;
+    // Bounded: what is left is for the next run.
+    for _ in 0..100 {
+        let slice = shared::users::forget_old_tokens(&mut *context.pool.acquire().await?, context.clock.now()).await?;
+        gone += slice;
+        if slice == 0 {
+            break;
+        }
+    }
+    Ok(format!("{gone} forgotten"))
+}
+
+impl std::fmt::Debug for Cron {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
