@@ -31,7 +31,7 @@ pub struct Seal {
     previous: Vec<u8>,
 }
 
-/// Seals what is new: the rows of finished transactions since the last seal, at most [`ROWS`] and the rest of the last
+/// Seals what is new: the rows of finished transactions since the last seal, at most `ROWS` and the rest of the last
 /// transaction; all rows present at once when an epoch has begun. None: nothing is new, or another dispatch is at it.
 ///
 /// # Errors

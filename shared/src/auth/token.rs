@@ -2,7 +2,7 @@
 //!
 //! An access token says who calls and nothing that is believed later: role and state of the account are read from the
 //! database at every call. A refresh token carries 32 random bytes and is worth something only while its digest stands
-//! in the database ([`crate::users::sessions`]). The time is a parameter; there is no leeway.
+//! in the database (`users::sessions`). The time is a parameter; there is no leeway.
 
 use std::fmt;
 

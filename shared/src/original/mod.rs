@@ -1,9 +1,9 @@
 //! An original ClickNBack database (contract §10) moved here, with books that agree afterwards.
 //!
-//! [`source`] reads it in one snapshot and never writes there. [`catalogue`] and [`purchases`] turn its rows into ours,
-//! [`reckon`] decides what a wallet becomes that its cashback rows do not explain (docs/decisions/0008), all without
-//! I/O. [`store`] writes a slice of shoppers with everything of theirs in one transaction, and [`import`] goes through
-//! the whole database slice by slice. What did not add up is a [`Finding`], never silently mended.
+//! `source` reads it in one snapshot and never writes there. `catalogue` and `purchases` turn its rows into ours,
+//! `reckon` decides what a wallet becomes that its cashback rows do not explain (docs/decisions/0008), all without
+//! I/O. `store` writes a slice of shoppers with everything of theirs in one transaction, and `import` goes through
+//! the whole database slice by slice. What did not add up is a `Finding`, never silently mended.
 
 mod catalogue;
 mod ids;

@@ -89,7 +89,7 @@ pub(super) async fn send(
     jobs::enqueue(conn, now, room, &[job]).await.map(Some)
 }
 
-/// Whether a token could be used now; whoever then uses it calls [`spend`].
+/// Whether a token could be used now; whoever then uses it calls `spend`.
 ///
 /// # Errors
 /// [`StoreError`] when the database does not answer.

@@ -1,4 +1,4 @@
-//! Everything that profile contract has (contract §11): the accounts and shops of [`seed`](super::seed), more shops,
+//! Everything that profile contract has (contract §11): the accounts and shops of [`seed`], more shops,
 //! and fifteen purchases that explain every balance but what was paid out before.
 //!
 //! The purchases that pend stay so: their shop, or Dave, has `purchase_auto_confirm` switched off. So the balances
@@ -90,7 +90,7 @@ pub async fn fill(pool: &PgPool, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// Adds the further shops, flags and purchases to a database with the accounts of [`seed`](super::seed).
+/// Adds the further shops, flags and purchases to a database with the accounts of [`seed`].
 ///
 /// # Errors
 /// When the database refuses.
