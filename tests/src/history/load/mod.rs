@@ -173,7 +173,8 @@ impl Load {
     async fn tell(&self, stop: &CancellationToken, give_up: &CancellationToken) -> Result<(Vec<Story>, Vec<String>)> {
         let secrets = &self.target.networks;
         let sender = Sender::new(&self.target.intake_url, secrets.reference_key()?, &secrets.awin)?
-            .stubborn(Arc::clone(&self.log), give_up.clone())?;
+            .written_down(Arc::clone(&self.log))
+            .stubborn(give_up.clone())?;
         let theatre = Theatre::open(sender, Arc::clone(&self.progress));
         let mut random = StdRng::seed_from_u64(self.seed);
         let mut next: VecDeque<Story> = stories::capped(&self.world, self.seed, Clock::System.now()).into();
@@ -258,7 +259,8 @@ fn sum_up(ops: &[Op]) -> Driven {
             continue;
         };
         let must_be_refused = matches!(op.intent, Intent::Delivery { refused: true, .. });
-        let counts = if op.done().is_some() || must_be_refused { &mut driven.acknowledged } else { &mut driven.refused };
+        let counts =
+            if op.done().is_some() || must_be_refused { &mut driven.acknowledged } else { &mut driven.refused };
         *counts.entry(kind).or_default() += 1;
         driven.repeated += answer.earlier.len();
         driven.internal_errors += answer.earlier.iter().filter(|status| **status == 500).count();
