@@ -54,6 +54,19 @@ pub async fn copy(of: &TestDatabase) -> Result<TestDatabase> {
     Ok(TestDatabase { pool: shared::db::connect_lazy(&url, "test", 16)?, url })
 }
 
+/// Removes a database that is not needed any more.
+///
+/// # Errors
+/// When the test server cannot be reached.
+pub async fn remove(database: TestDatabase) -> Result<()> {
+    database.pool.close().await;
+    let (server, name) = database.url.rsplit_once('/').context("the name of the database")?;
+    let mut admin = PgConnection::connect(&format!("{server}/postgres")).await?;
+    let sql = sqlx::AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"));
+    sqlx::raw_sql(sql).execute(&mut admin).await?;
+    Ok(())
+}
+
 /// The URL of a Redis database that no other test uses, emptied.
 ///
 /// # Errors

@@ -17,18 +17,20 @@ async fn a_sound_run_is_found_clean_and_each_planted_fault_is_named() -> Result<
     assert_eq!(run.driven.faults, Vec::<String>::new());
     assert_eq!(run.findings, Vec::new());
     assert_eq!((run.driven.unknown, run.driven.internal_errors), (0, 0));
-    for kind in ["delivery", "purchase", "confirmation", "reversal", "payout request", "flag", "sign-in", "bank account"] {
+    for kind in
+        ["delivery", "purchase", "confirmation", "reversal", "payout request", "flag", "sign-in", "bank account"]
+    {
         assert!(run.driven.acknowledged.contains_key(kind), "{kind}: {:?}", run.driven);
     }
     assert!(run.driven.absorbed > 0);
     let untouched = run.copy().await?;
-    assert_eq!(run.judge(&untouched).await?, Vec::new(), "a copy is as sound");
+    assert_eq!(run.judge(untouched).await?, Vec::new(), "a copy is as sound");
 
     let mut missed = Vec::new();
     for (fault, rules, how) in PLANTS {
         let mut copy = run.copy().await?;
         how.plant(&mut copy).await.map_err(|error| error.context(*fault))?;
-        let named: BTreeSet<&str> = run.judge(&copy).await?.into_iter().map(|finding| finding.rule).collect();
+        let named: BTreeSet<&str> = run.judge(copy).await?.into_iter().map(|finding| finding.rule).collect();
         assert!(!rules.contains(&AUDIT), "{fault}: the audit alone is no proof");
         for rule in rules.iter().filter(|rule| !named.contains(**rule)) {
             missed.push(format!("{fault}: \"{rule}\" is not among {named:?}"));

@@ -128,8 +128,10 @@ pub(super) const PLANTS: &[Plant] = &[
          UPDATE transfers t SET code = 'release', credit_account = 'available' FROM chosen c WHERE t.subject_id = c.id AND t.code = 'settle';
          UPDATE wallets w SET paid = paid - c.amount, available = available + c.amount FROM chosen c WHERE w.user_id = c.user_id")),
     ("a payout that we call paid and the bank does not", &[PAID], Bank(|journal| {
-        let last = journal.iter().rposition(|line| line["event"] == "completed")?;
-        journal.remove(last);
+        let returned = |number: &Value| journal.iter().any(|line| line["event"] == "returned" && line["payment"] == *number);
+        let paid = |line: &Value| line["event"] == "completed" && !returned(&line["payment"]);
+        let last = journal.iter().rposition(paid)?;
+        journal[last] = json!({"event": "rejected", "payment": journal[last]["payment"], "reason": "account_closed"});
         Some(())
     })),
     ("a second bank debit", &[DEBITED], Bank(|journal| {
@@ -289,7 +291,11 @@ async fn claimed_job(session: &mut PgConnection, worker: Uuid) -> Result<Uuid> {
 }
 
 async fn claim(session: &mut PgConnection, id: Uuid, worker: Uuid) -> Result<()> {
-    sqlx::query("UPDATE jobs SET claimed_by = $2, fence = fence + 1 WHERE id = $1").bind(id).bind(worker).execute(session).await?;
+    sqlx::query("UPDATE jobs SET claimed_by = $2, fence = fence + 1 WHERE id = $1")
+        .bind(id)
+        .bind(worker)
+        .execute(session)
+        .await?;
     Ok(())
 }
 

@@ -79,8 +79,8 @@ impl Finished {
         Ok(Copy { database, log: self.log.clone(), bank, mail })
     }
 
-    /// What the judge says about a copy.
-    pub(super) async fn judge(&self, copy: &Copy) -> Result<Vec<Finding>> {
+    /// What the judge says about a copy, which is gone then.
+    pub(super) async fn judge(&self, copy: Copy) -> Result<Vec<Finding>> {
         let bank = bank(&copy.bank).await?;
         let sink = sink(&copy.mail).await?;
         let findings = judge::judge(&Evidence {
@@ -89,12 +89,12 @@ impl Finished {
             bank_url: bank.url.clone(),
             bank_token: TOKEN.to_owned(),
             mail_url: format!("http://{}", sink.http),
-            log: copy.log.clone(),
+            log: copy.log,
             world: Arc::clone(&self.world),
             stories: self.driven.stories.clone(),
         })
         .await;
-        copy.database.pool.close().await;
+        database::remove(copy.database).await?;
         findings
     }
 }

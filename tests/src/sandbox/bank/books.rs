@@ -252,6 +252,8 @@ impl Books {
                         still.push(index);
                     }
                 }
+                // It is open again after a restart.
+                Standing::Completed if payment.returned.is_some() => {}
                 Standing::Completed if comes_back && age >= pace.return_after => {
                     let less_fee = fault(&payment.key) == Some(Fault::ReturnLessFee) && payment.cents > FEE_CENTS;
                     let cents = payment.cents - if less_fee { FEE_CENTS } else { 0 };
