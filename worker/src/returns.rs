@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::batch::reason;
+use shared::db;
 use shared::jobs::{Claimed, Push, Pushes, claim};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::held::Held;
 use crate::process::Context;
+
+/// How long the database may take.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Takes claims back to PostgreSQL in the background, for as long as it takes.
 #[derive(Debug, Clone)]
@@ -45,7 +49,7 @@ async fn run(
             let asked = async {
                 claim::give_back(&mut *context.pool.acquire().await?, context.worker, &claims, stopping).await
             };
-            match asked.await {
+            match db::in_time(ANSWER, asked).await {
                 Ok(freed) => break freed,
                 Err(error) => tracing::warn!(error = reason(&error), jobs = claims.len(), "jobs wait to be given back"),
             }
