@@ -171,12 +171,12 @@ impl Dispatch {
     /// # Errors
     /// When PostgreSQL does not answer.
     pub async fn rescue(&self, orphans: bool) -> Result<rescue::Rescued, StoreError> {
-        let Context { pool, clock, worker, .. } = &self.context;
+        let Context { pool, clock, .. } = &self.context;
         let conn = &mut *pool.acquire().await?;
-        if !rescue::someone_is_silent(conn, *worker).await? && !orphans {
+        if !rescue::look(conn).await? && !orphans {
             return Ok(rescue::Rescued::default());
         }
-        let rescued = rescue::rescue(conn, clock.now(), *worker).await?;
+        let rescued = rescue::rescue(conn, clock.now()).await?;
         if rescued != rescue::Rescued::default() {
             metrics::counter!("clicknback_jobs_rescued_total").increment(rescued.freed);
             metrics::counter!("clicknback_jobs_crashed_total").increment(rescued.crashed);
