@@ -6,6 +6,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use uuid::Uuid;
 
+use crate::torture;
+
 /// A connection inside or outside a transaction.
 pub type Conn = PgConnection;
 /// An open transaction.
@@ -111,6 +113,14 @@ async fn answers(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
         Ok(answered) => answered.map(|()| true),
         Err(_) => Err(sqlx::Error::PoolTimedOut),
     }
+}
+
+/// Commits, between the crash points `name:before` and `name:after`: the only place that does.
+///
+/// # Errors
+/// As the database answers; without an answer it is not known whether it has happened.
+pub async fn commit(tx: Tx<'_>, name: &'static str) -> Result<(), sqlx::Error> {
+    torture::around(name, tx.commit()).await
 }
 
 /// A pool for one process. `application_name` shows in `pg_stat_activity`.

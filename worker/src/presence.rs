@@ -8,6 +8,7 @@ use shared::batch::reason;
 use shared::db::{self, StoreError};
 use shared::ids::{JobId, WorkerId};
 use shared::jobs::workers::{self, Introduction};
+use shared::torture;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -79,7 +80,8 @@ impl Presence {
             return Ok(());
         }
         let (version, jobs) = self.snapshot();
-        workers::set_under_work(&mut *self.pool.acquire().await?, self.id(), &jobs).await?;
+        let said = async { workers::set_under_work(&mut *self.pool.acquire().await?, self.id(), &jobs).await };
+        torture::around("workers.start", said).await?;
         *written = Some(version);
         Ok(())
     }
@@ -90,7 +92,8 @@ impl Presence {
             return Ok(false);
         }
         let (version, jobs) = self.snapshot();
-        let new = workers::beat(&mut *self.pool.acquire().await?, &self.introduction, &jobs).await?;
+        let beaten = async { workers::beat(&mut *self.pool.acquire().await?, &self.introduction, &jobs).await };
+        let new = torture::around("workers.beat", beaten).await?;
         *written = Some(version);
         Ok(new)
     }
@@ -135,7 +138,8 @@ impl Presence {
     pub async fn leave(&self) -> Result<(), StoreError> {
         let mut written = self.written.lock().await;
         *written = None;
-        db::in_time(ANSWER, async { workers::leave(&mut *self.pool.acquire().await?, self.id()).await }).await
+        let left = async { workers::leave(&mut *self.pool.acquire().await?, self.id()).await };
+        db::in_time(ANSWER, torture::around("workers.leave", left)).await
     }
 
     fn snapshot(&self) -> (u64, Vec<JobId>) {
