@@ -7,6 +7,7 @@ mod hostile;
 mod import;
 mod ios;
 mod least_privilege;
+mod limits;
 mod logs;
 mod money;
 mod payouts;
