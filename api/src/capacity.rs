@@ -167,3 +167,31 @@ pub(crate) async fn with_a_place(State(state): State<AppState>, mut request: Req
     place.set(None);
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_bodies_is_held_together_and_given_back_together() {
+        let places = Places::new(&Capacity { body_bytes: 100, ..Capacity::default() });
+        let (mut first, mut second) = (None, None);
+        places.hold(60, &mut first).unwrap();
+        places.hold(30, &mut first).unwrap();
+        assert!(places.hold(11, &mut second).is_err());
+        places.hold(10, &mut second).unwrap();
+        drop(first);
+        assert_eq!(places.bodies.available_permits(), 90);
+    }
+
+    #[tokio::test]
+    async fn a_lent_place_is_taken_by_others_and_missed_afterwards() {
+        let class = Class::new("call", 1);
+        let place = Place { taken: Arc::new(Mutex::new(class.take().ok())), class: class.clone() };
+        assert!(class.take().is_err());
+        let lent = place.lent(async { Ok(class.take().unwrap()) }).await;
+        assert_eq!(lent.unwrap_err().status(), 503);
+        place.lent(async { Ok(()) }).await.unwrap();
+        assert!(class.take().is_err());
+    }
+}

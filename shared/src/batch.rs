@@ -346,6 +346,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_waits_is_bounded_by_bytes_and_they_are_free_again_afterwards() {
+        let limits = Limits { count: 1, waiting_bytes: 100, ..limits() };
+        let batcher = Batcher::start_weighed(limits, |_| 40, |items: Vec<u32>| async move { Ok(items) }.boxed());
+        let answers = futures::future::join_all((0..5).map(|n| batcher.submit(n))).await;
+        assert_eq!(answers.iter().filter(|answer| **answer == Err(SubmitError::Overloaded)).count(), 3);
+        let answers = futures::future::join_all((0..2).map(|n| batcher.submit(n))).await;
+        assert_eq!(answers, [Ok(0), Ok(1)]);
+    }
+
+    #[tokio::test]
     async fn a_flush_is_bounded_by_bytes() {
         let limits = Limits { bytes: 10, ..limits() };
         let batcher = Batcher::start_weighed(

@@ -9,7 +9,6 @@ use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::json;
 use shared::auth::token::TokenError;
 use shared::ids::UserId;
-use shared::limits::household;
 use shared::users::{Role, store};
 
 use crate::error::Problem;
@@ -34,7 +33,7 @@ pub struct Admin(pub SignedIn);
 #[derive(Debug, Clone, Copy)]
 pub struct OwnAdmin(pub SignedIn);
 
-/// The caller's address, behind trusted proxies, as limits count it: of IPv6 the network of 64 bits.
+/// The caller's address, behind trusted proxies.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller(pub IpAddr);
 
@@ -87,7 +86,7 @@ impl FromRequestParts<AppState> for Caller {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Self::Rejection> {
-        Ok(Self(household(state.proxies.client(&parts.headers, &parts.extensions))))
+        Ok(Self(state.proxies.client(&parts.headers, &parts.extensions)))
     }
 }
 

@@ -113,7 +113,7 @@ const TURNED_AWAY: usize = 64;
 const FAREWELL: Duration = Duration::from_secs(1);
 /// The contract's form of a refusal, which is small enough to be sent without waiting.
 const FULL: &str = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\
-    content-type: application/json\r\ncontent-length: 98\r\n\r\n\
+    content-type: application/json\r\ncontent-length: 97\r\n\r\n\
     {\"error\":{\"code\":\"SERVICE_UNAVAILABLE\",\"message\":\"There are too many connections.\",\"details\":{}}}";
 
 /// Answers what comes until `stop`; then takes no new connection, answers what was accepted, and cuts off what is still

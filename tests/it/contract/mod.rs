@@ -10,6 +10,7 @@ mod least_privilege;
 mod limits;
 mod logs;
 mod money;
+mod out_of_files;
 mod payouts;
 mod profile;
 mod races;
