@@ -28,6 +28,7 @@ use shared::{config, db, telemetry};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use routes::{private as private_router, public as router};
 pub use serve::{bind, serve, serve_private};
 
 use crate::extract::client::TrustedProxies;

@@ -29,7 +29,7 @@ use crate::{capacity, docs, intake, openapi, v1};
 const STALE: Duration = Duration::from_secs(15);
 
 /// What the world may call.
-pub(crate) fn public(state: AppState) -> Router {
+pub fn public(state: AppState) -> Router {
     let (contract, mut document) =
         OpenApiRouter::with_openapi(openapi::base()).nest("/api/v1", v1::routes()).split_for_parts();
     let (probes, of_probes) = OpenApiRouter::new().routes(routes!(live)).routes(routes!(ready)).split_for_parts();
@@ -116,7 +116,7 @@ async fn tell(request: Request, next: Next) -> Response {
 }
 
 /// What only the operator's own machines may call.
-pub(crate) fn private(state: AppState, metrics: Option<PrometheusHandle>) -> Router {
+pub fn private(state: AppState, metrics: Option<PrometheusHandle>) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(readyz))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::Rate;
+use super::{Rate, household};
 use crate::config::{self, ConfigError};
 
 /// What is limited.

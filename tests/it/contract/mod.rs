@@ -3,6 +3,7 @@
 mod accounts;
 mod catalogue;
 mod conventions;
+mod forged_tokens;
 mod hostile;
 mod import;
 mod ios;
@@ -14,3 +15,4 @@ mod out_of_files;
 mod payouts;
 mod profile;
 mod races;
+mod security_matrix;
