@@ -4,6 +4,7 @@ pub mod contract;
 pub mod database;
 pub mod demo;
 pub mod load;
+pub mod logged;
 pub mod measure;
 pub mod network;
 pub mod processes;

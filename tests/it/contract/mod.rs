@@ -6,6 +6,7 @@ mod conventions;
 mod forged_tokens;
 mod hostile;
 mod import;
+mod injections;
 mod ios;
 mod least_privilege;
 mod limits;
