@@ -5,6 +5,7 @@ pub mod database;
 pub mod demo;
 pub mod history;
 pub mod load;
+pub mod logged;
 pub mod measure;
 pub mod network;
 pub mod processes;
