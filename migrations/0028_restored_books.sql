@@ -1,4 +1,4 @@
--- What books that were restored from a copy must learn from the bank (docs/decisions/0028-backup.md).
+-- What books that were restored from a copy must learn from the bank (docs/decisions/0010-backup.md).
 ALTER TABLE payouts
     ADD COLUMN recovered_in integer REFERENCES audit_epochs, -- the epoch in which the bank was to be asked whether it had
                                                              -- been sent, or told us of it: its instruction may be lost

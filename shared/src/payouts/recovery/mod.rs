@@ -297,3 +297,35 @@ pub async fn unfit(conn: &mut Conn, limit: i64) -> Result<Vec<Unfit>, StoreError
     .fetch_all(conn)
     .await?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_banks_word_and_its_silent_statement_make_a_payout_unsent() {
+        let not_found = |authoritative| Reading::NotFound { authoritative };
+        assert_eq!(after(true, true, &not_found(true)), Found::NeverSent);
+        assert_eq!(after(true, false, &not_found(true)), Found::Nothing, "the bank may have forgotten the key");
+        assert_eq!(after(true, true, &not_found(false)), Found::Nothing, "its look-up may lag behind");
+        assert_eq!(after(false, true, &not_found(true)), Found::Nothing, "it had the payment before");
+        for nothing in [
+            Reading::Refused { reason: "no".to_owned() },
+            Reading::NotExecuted { why: "no connection".to_owned() },
+            Reading::Unknown { why: "time-out".to_owned() },
+        ] {
+            assert_eq!(after(true, true, &nothing), Found::Nothing);
+        }
+    }
+
+    #[test]
+    fn the_banks_word_is_taken_whatever_the_statement_says() {
+        for (unknown, silent) in [(true, true), (true, false), (false, true), (false, false)] {
+            let paid = Reading::Completed { reference: "R1".to_owned() };
+            assert_eq!(after(unknown, silent, &paid), Found::Paid { reference: "R1".to_owned() });
+            let refused = Reading::Rejected { reason: "closed".to_owned() };
+            assert_eq!(after(unknown, silent, &refused), Found::NotPaid { reason: "closed".to_owned() });
+            assert_eq!(after(unknown, silent, &Reading::Accepted), Found::Underway);
+        }
+    }
+}

@@ -1,5 +1,5 @@
 //! `clicknback backup` and `clicknback restore`: a copy of the books while everything runs, and the way back
-//! (docs/decisions/0028-backup.md).
+//! (docs/decisions/0010-backup.md).
 //!
 //! A copy is two files: what `pg_dump` wrote, and a manifest of the very same snapshot, by which a restore is checked.
 //! The manifest is renamed last: without it there is no copy.
