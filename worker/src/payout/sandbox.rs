@@ -33,7 +33,7 @@ const MAX_STATEMENT: usize = 4 * 1024 * 1024;
 /// After this long without an answer a call is given up.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The sandbox carries out or refuses what it has accepted within this time, and writes it on the statement.
-const BOOKED_WITHIN: Duration = Duration::from_secs(60);
+const BOOKED_WITHIN: Duration = Duration::from_secs(10);
 
 impl Sandbox {
     /// A client of the bank at `url`.
