@@ -10,6 +10,7 @@
 
 mod audit;
 mod auditor;
+mod backup;
 mod cli;
 mod concurrency;
 mod contract;
