@@ -13,6 +13,7 @@ mod auditor;
 mod cli;
 mod concurrency;
 mod contract;
+mod crash_points;
 mod fuzz;
 mod intake;
 mod jobs;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use tests::crash_points;
 use tests::demo::run::{self, Options};
 use tests::load::{self, reads};
 use tests::measure;
@@ -33,6 +34,8 @@ enum Command {
         #[arg(long, value_enum, default_value = "demo")]
         profile: Profile,
     },
+    /// Let processes die at every crash point on a fresh stack, and compare what became of it
+    CrashPoints(crash_points::Options),
     /// Play a day on a fresh stack and compare what became of it
     Demo(Options),
     /// Measure a stack that is up: idle latency, memory, a backlog drained
@@ -73,6 +76,13 @@ async fn main() -> Result<ExitCode> {
         }
         Command::Demo(options) => {
             if run::run(&options).await? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Command::CrashPoints(options) => {
+            if crash_points::run(&options).await? {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE

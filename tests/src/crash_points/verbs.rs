@@ -1,0 +1,156 @@
+//! The operator's commands, each as a process that may die and is called again.
+
+use std::collections::HashMap;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Output;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use sqlx::{Connection, PgConnection, PgPool};
+
+use super::visits::Visits;
+use crate::demo::run::Running;
+use crate::stack::programs;
+
+/// The second administrator.
+const SECOND: &str = "second@example.com";
+const PASSWORD: &str = "Str0ng!Pass";
+
+/// Calls commands against a stack.
+#[derive(Debug)]
+pub(super) struct Verbs {
+    environment: HashMap<String, String>,
+    admin: String,
+    owner_url: String,
+    pool: PgPool,
+    visits: Visits,
+}
+
+impl Verbs {
+    /// Ready to call.
+    ///
+    /// # Errors
+    /// When the stack does not say what is needed.
+    pub(super) fn new(stack: &Running, pool: PgPool, visits: Visits) -> Result<Self> {
+        let mut environment: HashMap<String, String> = stack.env.clone().into_iter().collect();
+        environment.insert("CRASH_POINTS_DIR".to_owned(), visits.directory().display().to_string());
+        environment.insert("API_DB_PASSWORD".to_owned(), stack.install.api_password.clone());
+        environment.insert("PASSWORD".to_owned(), PASSWORD.to_owned());
+        let (admin, owner_url) = (stack.at("ADMIN_EMAIL")?.to_owned(), stack.at("DATABASE_URL")?.to_owned());
+        Ok(Self { environment, admin, owner_url, pool, visits })
+    }
+
+    /// Everything an operator can change, until every point of it was visited.
+    ///
+    /// # Errors
+    /// When a command fails otherwise than by dying.
+    pub(super) async fn run(&self) -> Result<()> {
+        self.call(&["migrate"]).await?;
+        self.call(&["admin", "create", "--email", SECOND]).await?;
+        self.import().await?;
+        loop {
+            self.call(&["jobs", "pause", "notify"]).await?;
+            self.call(&["jobs", "resume", "notify"]).await?;
+            self.call(&["jobs", "retry", "--all-dead"]).await?;
+            self.call(&["deliveries", "replay", "--network", "awin", "--since", "2020-01-01T00:00:00Z"]).await?;
+            if let Some(job) = self.one("SELECT id::text FROM jobs WHERE queue = 'notify' LIMIT 1").await? {
+                self.call(&["jobs", "cancel", &job]).await?;
+            }
+            if let Some(payout) = self.one("SELECT id::text FROM payouts LIMIT 1").await? {
+                self.call(&["payouts", "show", &payout, "--account", "--by", &self.admin]).await?;
+            }
+            let waits =
+                "SELECT id::text FROM payouts WHERE rail = 'manual' AND state IN ('requested', 'in_review') LIMIT 1";
+            if self.visits.want(&["cli.end_payout"])?
+                && let Some(payout) = self.one(waits).await?
+            {
+                self.agreed(&["payouts", "end", &payout, "--not-paid"]).await?;
+            }
+            self.agreed(&["audit", "--resume-payouts"]).await?;
+            if self.visits.want(&["auditor.begin_epoch", "auditor.audit_beginning", "cli.lift_stop"])? {
+                self.call(&["audit", "--new-epoch"]).await?;
+            }
+            self.lift_stops().await?;
+            if !self.visits.missing()?.iter().any(|point| point.starts_with("cli.") || point.starts_with("original.")) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// Makes every dead job live again: a job whose process was made to die too often is taken for a poison pill.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub(super) async fn revive(&self) -> Result<u64> {
+        let answer = self.call(&["--json", "jobs", "retry", "--all-dead"]).await?;
+        Ok(answer.get("retried").and_then(Value::as_u64).unwrap_or(0))
+    }
+
+    /// Lifts every stop.
+    ///
+    /// # Errors
+    /// When a command fails.
+    pub(super) async fn lift_stops(&self) -> Result<()> {
+        let listed = self.call(&["--json", "payouts", "list"]).await?;
+        for stop in listed.get("stops").and_then(Value::as_array).into_iter().flatten() {
+            let id = stop.get("id").and_then(Value::as_str).context("a stop without an id")?;
+            self.agreed(&["payouts", "resume", id]).await?;
+        }
+        Ok(())
+    }
+
+    /// Moves an original database into one of its own on the same server.
+    async fn import(&self) -> Result<()> {
+        let url = |name: &str| self.owner_url.rsplit_once('/').map(|(server, _)| format!("{server}/{name}"));
+        let (original, moved) = (url("original").context("url")?, url("moved").context("url")?);
+        let mut owner = PgConnection::connect(&self.owner_url).await?;
+        for name in ["original", "moved"] {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut owner).await?;
+        }
+        let mut filling = PgConnection::connect(&original).await?;
+        sqlx::raw_sql(include_str!("../../fixtures/original/schema.sql")).execute(&mut filling).await?;
+        sqlx::raw_sql(include_str!("../../fixtures/original/data.sql")).execute(&mut filling).await?;
+        filling.close().await?;
+        let there = HashMap::from([("DATABASE_URL".to_owned(), moved)]);
+        self.call_with(&there, &["migrate"]).await?;
+        // A second time: what had died right before its end says what it left out.
+        self.call_with(&there, &["import-original", "--from", &original]).await?;
+        Ok(())
+    }
+
+    async fn agreed(&self, arguments: &[&str]) -> Result<Value> {
+        let persons = ["--by", &self.admin, "--second", SECOND, "--reason", "a rehearsal"];
+        self.call(&[arguments, &persons].concat()).await
+    }
+
+    async fn call(&self, arguments: &[&str]) -> Result<Value> {
+        self.call_with(&HashMap::new(), arguments).await
+    }
+
+    /// Calls until it ends by itself. "No" is an answer, too: what died after its commit has been done already.
+    async fn call_with(&self, more: &HashMap<String, String>, arguments: &[&str]) -> Result<Value> {
+        for _ in 0..40 {
+            let Output { status, stdout, stderr } = tokio::process::Command::new(programs()?.join("clicknback"))
+                .args(arguments)
+                .env_clear()
+                .envs(&self.environment)
+                .envs(more)
+                .output()
+                .await?;
+            match (status.signal(), status.code()) {
+                (Some(_), _) => {}
+                (None, Some(0 | 1)) => return Ok(serde_json::from_slice(&stdout).unwrap_or_default()),
+                // The database may have been taken from under it.
+                (None, Some(3)) => tokio::time::sleep(Duration::from_millis(300)).await,
+                _ => bail!("clicknback {}: {}", arguments.join(" "), String::from_utf8_lossy(&stderr).trim()),
+            }
+        }
+        bail!("clicknback {} does not come to an end", arguments.join(" "))
+    }
+
+    async fn one(&self, query: &'static str) -> Result<Option<String>> {
+        Ok(sqlx::query_scalar(query).fetch_optional(&self.pool).await?)
+    }
+}
