@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use reqwest::Method;
 use serde_json::{Value, json};
+use shared::clock::Clock;
 
 use crate::demo::run::Running;
 
@@ -82,10 +83,11 @@ impl Contract {
         let at = format!("/merchants/{other}");
         self.call(access, Method::PATCH, &format!("{at}/status"), json!({"status": "inactive"}), &[200]).await?;
         self.call(access, Method::PATCH, &at, json!({"default_cashback_percentage": 6}), &[200]).await?;
+        let today = Clock::System.now().date();
         let draft = |merchant: &str| {
             json!({
                 "merchant_id": merchant, "cashback_type": "percent", "cashback_value": 5, "monthly_cap": 500,
-                "start_date": "2020-01-01", "end_date": "2099-12-31",
+                "start_date": today.to_string(), "end_date": "2099-12-31",
             })
         };
         self.call(access, Method::POST, "/offers/", draft(&shop), &[201, 409]).await?;
