@@ -4,6 +4,7 @@ pub mod contract;
 pub mod crash_points;
 pub mod database;
 pub mod demo;
+pub mod history;
 pub mod load;
 pub mod measure;
 pub mod network;

@@ -1,4 +1,4 @@
-//! Every writing route of the contract, called until each has been seen to die and come back.
+//! The writing routes of the contract that the load of `history` does not call: accounts, mails, shops, offers, flags.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use shared::clock::Clock;
 
-use crate::demo::run::Running;
+use crate::stack::{Profile, environment};
 
 const PASSWORD: &str = "Str0ng!Pass";
 const OTHER_PASSWORD: &str = "An0ther!Pass";
@@ -35,12 +35,14 @@ impl Contract {
     ///
     /// # Errors
     /// When the stack does not say where.
-    pub(super) fn new(stack: &Running) -> Result<Self> {
+    pub(super) fn new(profile: Profile) -> Result<Self> {
+        let told = environment(profile)?;
+        let at = |name: &str| told.get(name).cloned().with_context(|| format!("stack.env: {name}"));
         Ok(Self {
             client: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build()?,
-            api_url: stack.at("API_URL")?.to_owned(),
-            mail_url: stack.at("MAIL_URL")?.to_owned(),
-            admin: (stack.at("ADMIN_EMAIL")?.to_owned(), stack.at("ADMIN_PASSWORD")?.to_owned()),
+            api_url: at("API_URL")?,
+            mail_url: at("MAIL_URL")?,
+            admin: (at("ADMIN_EMAIL")?, at("ADMIN_PASSWORD")?),
         })
     }
 
@@ -50,7 +52,7 @@ impl Contract {
     /// When a call is refused that must not be, or nobody answers.
     pub(super) async fn round(&self, round: usize) -> Result<()> {
         let admin = self.sign_in(&self.admin.0, &self.admin.1).await?;
-        let shop = self.shop(&admin, round).await?;
+        self.shops(&admin, round).await?;
         let email = format!("shopper-{round}@example.org");
         let registration = json!({"email": email, "password": PASSWORD});
         self.call(None, Method::POST, "/users/", registration, &[201, 409]).await?;
@@ -69,17 +71,15 @@ impl Contract {
         self.call(access, Method::PUT, "/users/me/bank-account", account.clone(), &[200]).await?;
         self.call(access, Method::DELETE, "/users/me/bank-account", Value::Null, &[204, 404]).await?;
         self.call(access, Method::PUT, "/users/me/bank-account", account, &[200]).await?;
-        self.money(&admin, &shopper, &email, &shop, round).await?;
-        self.account(&admin, &shopper, &email, round).await
+        self.accounts(&admin, &shopper, &email, round).await
     }
 
-    /// A shop with an offer; everything else that can be done to shops, offers and flags.
-    async fn shop(&self, admin: &str, round: usize) -> Result<String> {
+    /// What an administrator can do to shops, offers and flags.
+    async fn shops(&self, admin: &str, round: usize) -> Result<()> {
         let access = Some(admin);
         let make = |name: String| json!({"name": name, "default_cashback_percentage": 5});
         // Under another name at each attempt: the first may have been stored although it was not answered.
-        let shop = self.made(access, "/merchants/", |n| make(format!("Shop {round}-{n}"))).await?;
-        let other = self.made(access, "/merchants/", |n| make(format!("Passing {round}-{n}"))).await?;
+        let other = self.made(access, "/merchants/", |n| make(format!("Shop {round}-{n}"))).await?;
         let at = format!("/merchants/{other}");
         self.call(access, Method::PATCH, &format!("{at}/status"), json!({"status": "inactive"}), &[200]).await?;
         self.call(access, Method::PATCH, &at, json!({"default_cashback_percentage": 6}), &[200]).await?;
@@ -90,12 +90,11 @@ impl Contract {
                 "start_date": today.to_string(), "end_date": "2099-12-31",
             })
         };
-        self.call(access, Method::POST, "/offers/", draft(&shop), &[201, 409]).await?;
         self.call(access, Method::PATCH, &format!("{at}/status"), json!({"status": "active"}), &[200]).await?;
         self.call(access, Method::POST, "/offers/", draft(&other), &[201, 409]).await?;
         let listed =
             self.call(access, Method::GET, &format!("/offers/?merchant_id={other}"), Value::Null, &[200]).await?;
-        let offer = listed.body.pointer("/offers/0/id").and_then(Value::as_str).context("its offer")?.to_owned();
+        let offer = listed.body.pointer("/data/0/id").and_then(Value::as_str).context("its offer")?.to_owned();
         let offer = format!("/offers/{offer}");
         self.call(access, Method::PATCH, &offer, json!({"cashback_value": 4}), &[200]).await?;
         self.call(access, Method::PATCH, &format!("{offer}/status"), json!({"status": "inactive"}), &[200]).await?;
@@ -104,55 +103,11 @@ impl Contract {
         let flag = format!("/feature-flags/rehearsal_{round}");
         self.call(access, Method::PUT, &flag, json!({"enabled": true}), &[200]).await?;
         self.call(access, Method::DELETE, &flag, Value::Null, &[204, 404]).await?;
-        Ok(shop)
-    }
-
-    /// Purchases, one of them reversed, and payouts, one of them decided.
-    async fn money(&self, admin: &str, shopper: &str, email: &str, shop: &str, round: usize) -> Result<()> {
-        let access = Some(shopper);
-        let me = self.call(access, Method::GET, "/users/me", Value::Null, &[200]).await?;
-        let user = me.body.get("id").and_then(Value::as_str).with_context(|| email.to_owned())?.to_owned();
-        let mut bought = Vec::new();
-        for number in 1..=2 {
-            let key = format!("OWN-{round}-{number}");
-            let body = json!({
-                "external_id": key, "user_id": user, "merchant_id": shop, "amount": "800.00", "currency": "EUR",
-            });
-            let answer = self.keyed(access, "/purchases/", body, &key, &[201]).await?;
-            bought.push(answer.body.get("id").and_then(Value::as_str).context("a purchase's id")?.to_owned());
-        }
-        let spoilt = bought.pop().context("two purchases")?;
-        self.call(Some(admin), Method::PATCH, &format!("/purchases/{spoilt}/reverse"), Value::Null, &[200, 400, 409])
-            .await?;
-        // The first becomes available by itself, soon.
-        let begun = Instant::now();
-        loop {
-            let wallet = self.call(access, Method::GET, "/users/me/wallet", Value::Null, &[200]).await?;
-            let available = wallet.body.get("available_balance").and_then(Value::as_str).unwrap_or("0");
-            if available.parse::<rust_decimal::Decimal>()? >= rust_decimal::Decimal::from(20) {
-                break;
-            }
-            if begun.elapsed() > PATIENCE {
-                // Its job may wait for the next dispatch: another round comes.
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        for number in 1..=2 {
-            let body = json!({"amount": "10.00", "method": "bank_transfer"});
-            let key = format!("PAY-{round}-{number}");
-            let answer = self.keyed(access, "/users/me/payouts", body, &key, &[201]).await?;
-            let payout = answer.body.get("id").and_then(Value::as_str).context("a payout's id")?.to_owned();
-            if number == 1 {
-                let at = format!("/admin/payouts/{payout}/process");
-                self.call(Some(admin), Method::PATCH, &at, json!({"status": "completed"}), &[200, 400, 409]).await?;
-            }
-        }
         Ok(())
     }
 
     /// What one can do to one's account, up to leaving.
-    async fn account(&self, admin: &str, shopper: &str, email: &str, round: usize) -> Result<()> {
+    async fn accounts(&self, admin: &str, shopper: &str, email: &str, round: usize) -> Result<()> {
         let access = Some(shopper);
         self.call(access, Method::POST, "/users/me/email-verification", Value::Null, &[202, 204, 409]).await?;
         let passing = format!("passing-{round}@example.org");
@@ -188,6 +143,17 @@ impl Contract {
         Ok(())
     }
 
+    /// An administrator refuses a payout that has not begun.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub(super) async fn refuse_payout(&self, id: &str) -> Result<()> {
+        let admin = self.sign_in(&self.admin.0, &self.admin.1).await?;
+        let at = format!("/admin/payouts/{id}/process");
+        self.call(Some(&admin), Method::PATCH, &at, json!({"status": "failed"}), &[200, 400]).await?;
+        Ok(())
+    }
+
     async fn sign_in(&self, email: &str, password: &str) -> Result<String> {
         access_token(&self.login(email, password).await?)
     }
@@ -220,7 +186,7 @@ impl Contract {
     /// Makes something under a name of its own at each attempt; its id.
     async fn made(&self, access: Option<&str>, path: &str, body: impl Fn(usize) -> Value) -> Result<String> {
         for attempt in 0..20 {
-            if let Some(answer) = self.once(access, &Method::POST, path, &body(attempt), None).await
+            if let Some(answer) = self.once(access, &Method::POST, path, &body(attempt)).await
                 && answer.status == 201
             {
                 return Ok(answer.body.get("id").and_then(Value::as_str).context("id")?.to_owned());
@@ -238,11 +204,7 @@ impl Contract {
         body: Value,
         good: &[u16],
     ) -> Result<Answer> {
-        self.until_answered(access, &method, path, &body, None, good).await
-    }
-
-    async fn keyed(&self, access: Option<&str>, path: &str, body: Value, key: &str, good: &[u16]) -> Result<Answer> {
-        self.until_answered(access, &Method::POST, path, &body, Some(key), good).await
+        self.until_answered(access, &method, path, &body, good).await
     }
 
     /// Repeats the same call until there is an answer.
@@ -252,12 +214,11 @@ impl Contract {
         method: &Method,
         path: &str,
         body: &Value,
-        key: Option<&str>,
         good: &[u16],
     ) -> Result<Answer> {
         let begun = Instant::now();
         loop {
-            match self.once(access, method, path, body, key).await {
+            match self.once(access, method, path, body).await {
                 Some(answer) if good.contains(&answer.status) => return Ok(answer),
                 // Under way: the process that did it is gone, its connection not yet.
                 Some(answer) if !(answer.status >= 500 || matches!(answer.status, 429 | 409)) => {
@@ -272,23 +233,13 @@ impl Contract {
         }
     }
 
-    async fn once(
-        &self,
-        access: Option<&str>,
-        method: &Method,
-        path: &str,
-        body: &Value,
-        key: Option<&str>,
-    ) -> Option<Answer> {
+    async fn once(&self, access: Option<&str>, method: &Method, path: &str, body: &Value) -> Option<Answer> {
         let mut request = self.client.request(method.clone(), format!("{}/api/v1{path}", self.api_url));
         if let Some(access) = access {
             request = request.bearer_auth(access);
         }
         if !body.is_null() {
             request = request.json(body);
-        }
-        if let Some(key) = key {
-            request = request.header("idempotency-key", key);
         }
         let response = request.send().await.ok()?;
         let status = response.status().as_u16();

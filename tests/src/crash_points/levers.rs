@@ -125,7 +125,7 @@ impl Levers {
     /// A job that a purchase needs is gone, as after a careless hand in the database.
     async fn lose_a_job(&self) -> Result<()> {
         sqlx::query(
-            "DELETE FROM jobs WHERE id = (SELECT id FROM jobs WHERE queue IN ('confirm', 'mature') AND claimed_by IS NULL
+            "DELETE FROM jobs WHERE id = (SELECT id FROM jobs WHERE queue IN ('confirm', 'mature') AND fence = 0
                                           ORDER BY run_at DESC LIMIT 1 FOR UPDATE SKIP LOCKED)",
         )
         .execute(&self.pool)
@@ -143,8 +143,8 @@ impl Levers {
         let begun = Instant::now();
         while begun.elapsed() < WAIT {
             let waiting: Vec<(i32, String)> = sqlx::query_as(
-                "SELECT pid, application_name FROM pg_stat_activity
-                 WHERE wait_event_type = 'Lock' AND application_name = ANY ($1) AND query LIKE $2",
+                "SELECT pid, split_part(application_name, '/', 1) FROM pg_stat_activity
+                 WHERE wait_event_type = 'Lock' AND split_part(application_name, '/', 1) = ANY ($1) AND query LIKE $2",
             )
             .bind(&names)
             .bind(stall.statement)

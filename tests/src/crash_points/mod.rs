@@ -1,9 +1,9 @@
 //! Every crash point is visited: a stack whose processes die at each of them once, and what is right afterwards.
 //!
 //! `stack crash-points` starts a fresh stack in which every process of ours aborts at the first visit of each point that
-//! nobody has visited yet, and is started again. Meanwhile the networks play their day, people call everything the
-//! contract lets them change, an operator uses every command, and [`levers`] bring processes to the rare places. Once no
-//! point is missing, all comes to rest and is compared as the demo is.
+//! nobody has visited yet, and is started again. Meanwhile the load of [`crate::history`] goes on, people call
+//! everything else the contract lets them change, an operator uses every command, and [`levers`] bring processes to the rare places. Once no
+//! point is missing, all comes to rest and is judged by history.
 
 mod calls;
 mod levers;
@@ -15,23 +15,18 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use shared::clock::Clock;
+use anyhow::{Context, Result};
 use sqlx::postgres::PgPoolOptions;
-use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
-use crate::demo::catalogue::Catalogue;
-use crate::demo::run::{Running, come_to_rest};
-use crate::network::sender::Sender;
-use crate::network::{day, play};
-use crate::stack::{Install, Profile, command};
+use crate::history::judge::{self, Evidence};
+use crate::history::load::{Load, Pace, Target};
+use crate::history::{Log, claims};
+use crate::stack::{Install, Profile, command, environment};
 use calls::Contract;
 use levers::Levers;
 use verbs::Verbs;
 use visits::Visits;
-
-/// Purchases that the networks report meanwhile.
-const PURCHASES: usize = 300;
 
 /// What a run is asked to do.
 #[derive(Debug, Clone, clap::Args)]
@@ -82,7 +77,7 @@ pub async fn run(options: &Options) -> Result<bool> {
     Ok(well)
 }
 
-/// Tells every process where to leave its mark. What the contract asks for is paid by a person, so that people decide.
+/// Tells every process where to leave its mark.
 fn prepare(profile: Profile, seed: u64) -> Result<Visits> {
     let directory = profile.directory()?;
     let mut install = Install::load_or_make(&directory, seed)?;
@@ -91,7 +86,6 @@ fn prepare(profile: Profile, seed: u64) -> Result<Visits> {
         install.extra.entry(role.to_owned()).or_default().insert(name.to_owned(), value.to_owned());
     };
     tell("*", "CRASH_POINTS_DIR", &visits.directory().display().to_string());
-    tell("api", "PAYOUT_RAIL", "manual");
     for rate in ["LOGIN", "LOGIN_ADDRESS", "REGISTRATION", "PURCHASES", "PAYOUTS", "RESET"] {
         tell("api", &format!("RATE_{rate}"), "100000/min");
     }
@@ -100,25 +94,22 @@ fn prepare(profile: Profile, seed: u64) -> Result<Visits> {
 }
 
 async fn visit_and_judge(options: &Options, profile: Profile, visits: &Visits) -> Result<(Vec<String>, String)> {
-    let stack = Running::read(profile)?;
-    let url = stack.at("DATABASE_URL")?.to_owned();
-    let pool = PgPoolOptions::new().max_connections(8).connect(&url).await?;
-    // Purchases people declare themselves are confirmed by themselves, at once.
-    sqlx::query("UPDATE networks SET verifier = 'simulated', hold_seconds = 0 WHERE name = 'self'")
-        .execute(&pool)
-        .await?;
-    let world = Catalogue::new(options.seed);
-    let stories = day::write(&world, options.seed, PURCHASES, Clock::System.now());
-    let verbs = Verbs::new(&stack, pool.clone(), visits.clone())?;
+    let told = environment(profile)?;
+    let at = |name: &str| told.get(name).cloned().with_context(|| format!("stack.env: {name}"));
+    let pool = PgPoolOptions::new().max_connections(8).connect(&at("DATABASE_URL")?).await?;
+    claims::install(&pool).await?;
+    let log = Arc::new(Log::create(&profile.directory()?.join("log/clients.jsonl"))?);
+    let load = Load::open(Target::of(profile)?, options.seed, Arc::clone(&log), Pace::default()).await?;
+    let contract = Contract::new(profile)?;
+    let verbs = Verbs::new(profile, pool.clone(), visits.clone(), contract.clone())?;
     let levers = Levers {
         pool: pool.clone(),
-        database_url: url,
-        redis_url: stack.at("REDIS_URL")?.to_owned(),
+        database_url: at("DATABASE_URL")?,
+        redis_url: at("REDIS_URL")?,
         visits: visits.clone(),
         profile,
     };
-    let (contract, wrong) = (Contract::new(&stack)?, Mutex::new(Vec::new()));
-    let pace = Arc::new(Semaphore::new(40));
+    let (wrong, stop) = (Mutex::new(Vec::new()), CancellationToken::new());
     let visiting = async {
         let noted = |who: &str, done: Result<()>| {
             if let Err(error) = done {
@@ -135,29 +126,40 @@ async fn visit_and_judge(options: &Options, profile: Profile, visits: &Visits) -
             }
         };
         let all = async { tokio::join!(operator, people, levers.run()) };
-        tokio::select! {
-            ended = tokio::time::timeout(Duration::from_secs(options.patience), watch(visits, &pace)) => ended.unwrap_or(Ok(())),
+        let patience = Duration::from_secs(options.patience);
+        let ended = tokio::select! {
+            ended = tokio::time::timeout(patience, watch(visits)) => ended.unwrap_or(Ok(())),
             (.., slipped) = all => slipped,
-        }?;
-        // From here on nobody dies, and what has not been told is told at once.
-        pace.add_permits(stories.len());
-        anyhow::Ok(())
+        };
+        stop.cancel();
+        ended
     };
-    let networks = &stack.install.networks;
-    let sender = Sender::new(stack.at("INTAKE_URL")?, networks.reference_key()?, &networks.awin)?;
-    let playing = play::play(sender, pool.clone(), &stories, Arc::default(), Arc::clone(&pace));
-    let (visited, played) = tokio::join!(visiting, playing);
+    let (visited, driven) = tokio::join!(visiting, load.run(stop.clone()));
     visited?;
+    let driven = driven?;
     let mut faults = wrong.into_inner().unwrap_or_else(PoisonError::into_inner);
-    faults.extend(played?.faults);
-    verbs.lift_stops().await?;
-    let revived = verbs.revive().await?;
-    faults.extend(come_to_rest(&stack, &pool, &world, &stories, 120).await?);
-    Ok((faults, format!("{revived} poisoned jobs made live again")))
+    faults.extend(driven.faults);
+    let revived = verbs.tidy_up().await?;
+    let evidence = Evidence {
+        pool,
+        claims: true,
+        bank_url: at("BANK_URL")?,
+        bank_token: at("BANK_TOKEN")?,
+        mail_url: at("MAIL_URL")?,
+        log: log.ops(),
+        world: Arc::clone(load.world()),
+        stories: driven.stories,
+    };
+    let patience = Duration::from_secs(180);
+    let findings =
+        judge::at_rest(&evidence, patience, |what| eprintln!("crash points: coming to rest: {what}")).await?;
+    faults.extend(findings.iter().map(ToString::to_string));
+    let acknowledged: usize = driven.acknowledged.values().sum();
+    Ok((faults, format!("{acknowledged} operations acknowledged, {revived} poisoned jobs made live again")))
 }
 
-/// Returns when no point is missing; lets a story begin every now and then, so that there is traffic all the time.
-async fn watch(visits: &Visits, pace: &Semaphore) -> Result<()> {
+/// Returns when no point is missing; shows how far it is.
+async fn watch(visits: &Visits) -> Result<()> {
     let (mut shown, begun) = (0, Instant::now());
     loop {
         let (visited, missing) = (visits.visited()?.len(), visits.missing()?);
@@ -173,7 +175,6 @@ async fn watch(visits: &Visits, pace: &Semaphore) -> Result<()> {
                 if missing.len() < 10 { format!(": {missing:?}") } else { String::new() },
             );
         }
-        pace.add_permits(1);
         tokio::time::sleep(Duration::from_millis(400)).await;
     }
 }

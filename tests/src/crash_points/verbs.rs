@@ -3,19 +3,21 @@
 use std::collections::HashMap;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Output;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use sqlx::{Connection, PgConnection, PgPool};
 
+use super::calls::Contract;
 use super::visits::Visits;
-use crate::demo::run::Running;
-use crate::stack::programs;
+use crate::stack::{Install, Profile, environment, programs};
 
 /// The second administrator.
 const SECOND: &str = "second@example.com";
 const PASSWORD: &str = "Str0ng!Pass";
+/// How long payouts stand still: longer than a send may be carried out late, by the bank's word fifteen seconds.
+const STANDSTILL: Duration = Duration::from_secs(25);
 
 /// Calls commands against a stack.
 #[derive(Debug)]
@@ -25,6 +27,10 @@ pub(super) struct Verbs {
     owner_url: String,
     pool: PgPool,
     visits: Visits,
+    contract: Contract,
+    http: reqwest::Client,
+    ledger_url: String,
+    bank_token: String,
 }
 
 impl Verbs {
@@ -32,13 +38,17 @@ impl Verbs {
     ///
     /// # Errors
     /// When the stack does not say what is needed.
-    pub(super) fn new(stack: &Running, pool: PgPool, visits: Visits) -> Result<Self> {
-        let mut environment: HashMap<String, String> = stack.env.clone().into_iter().collect();
+    pub(super) fn new(profile: Profile, pool: PgPool, visits: Visits, contract: Contract) -> Result<Self> {
+        let mut environment = environment(profile)?;
+        let at = |name: &str| environment.get(name).cloned().with_context(|| format!("stack.env: {name}"));
+        let (admin, owner_url) = (at("ADMIN_EMAIL")?, at("DATABASE_URL")?);
+        let (ledger_url, bank_token) = (format!("{}/ledger", at("BANK_URL")?), at("BANK_TOKEN")?);
         environment.insert("CRASH_POINTS_DIR".to_owned(), visits.directory().display().to_string());
-        environment.insert("API_DB_PASSWORD".to_owned(), stack.install.api_password.clone());
+        let password = Install::load(&profile.directory()?)?.api_password;
+        environment.insert("API_DB_PASSWORD".to_owned(), password);
         environment.insert("PASSWORD".to_owned(), PASSWORD.to_owned());
-        let (admin, owner_url) = (stack.at("ADMIN_EMAIL")?.to_owned(), stack.at("DATABASE_URL")?.to_owned());
-        Ok(Self { environment, admin, owner_url, pool, visits })
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build()?;
+        Ok(Self { environment, admin, owner_url, pool, visits, contract, http, ledger_url, bank_token })
     }
 
     /// Everything an operator can change, until every point of it was visited.
@@ -60,12 +70,8 @@ impl Verbs {
             if let Some(payout) = self.one("SELECT id::text FROM payouts LIMIT 1").await? {
                 self.call(&["payouts", "show", &payout, "--account", "--by", &self.admin]).await?;
             }
-            let waits =
-                "SELECT id::text FROM payouts WHERE rail = 'manual' AND state IN ('requested', 'in_review') LIMIT 1";
-            if self.visits.want(&["cli.end_payout"])?
-                && let Some(payout) = self.one(waits).await?
-            {
-                self.agreed(&["payouts", "end", &payout, "--not-paid"]).await?;
+            if self.visits.want(&["cli.end_payout", "payouts.process"])? {
+                self.decide().await?;
             }
             self.agreed(&["audit", "--resume-payouts"]).await?;
             if self.visits.want(&["auditor.begin_epoch", "auditor.audit_beginning", "cli.lift_stop"])? {
@@ -79,20 +85,21 @@ impl Verbs {
         }
     }
 
-    /// Makes every dead job live again: a job whose process was made to die too often is taken for a poison pill.
+    /// Leaves nothing held up: lifts stops, resumes queues, and makes every dead job live again, for a job whose process
+    /// was made to die too often is taken for a poison pill. Answers how many these were.
     ///
     /// # Errors
-    /// When the command fails.
-    pub(super) async fn revive(&self) -> Result<u64> {
+    /// When a command fails.
+    pub(super) async fn tidy_up(&self) -> Result<u64> {
+        self.lift_stops().await?;
+        for queue in ["notify", "payout"] {
+            self.call(&["jobs", "resume", queue]).await?;
+        }
         let answer = self.call(&["--json", "jobs", "retry", "--all-dead"]).await?;
         Ok(answer.get("retried").and_then(Value::as_u64).unwrap_or(0))
     }
 
-    /// Lifts every stop.
-    ///
-    /// # Errors
-    /// When a command fails.
-    pub(super) async fn lift_stops(&self) -> Result<()> {
+    async fn lift_stops(&self) -> Result<()> {
         let listed = self.call(&["--json", "payouts", "list"]).await?;
         for stop in listed.get("stops").and_then(Value::as_array).into_iter().flatten() {
             let id = stop.get("id").and_then(Value::as_str).context("a stop without an id")?;
@@ -118,6 +125,46 @@ impl Verbs {
         // A second time: what had died right before its end says what it left out.
         self.call_with(&there, &["import-original", "--from", &original]).await?;
         Ok(())
+    }
+
+    /// With the payouts standing still: refuses one that has not begun, and ends one nobody knows the fate of by what
+    /// the bank's own books say, once it cannot be carried out any more.
+    async fn decide(&self) -> Result<()> {
+        self.call(&["jobs", "pause", "payout"]).await?;
+        let begun = Instant::now();
+        while begun.elapsed() < STANDSTILL && self.visits.want(&["cli.end_payout", "payouts.process"])? {
+            let unbegun = "SELECT id::text FROM payouts WHERE state IN ('requested', 'in_review') LIMIT 1";
+            if self.visits.want(&["payouts.process"])?
+                && let Some(payout) = self.one(unbegun).await?
+            {
+                self.contract.refuse_payout(&payout).await?;
+            }
+            let in_doubt: Vec<(String, String)> = sqlx::query_as(
+                "SELECT p.id::text, i.key FROM payouts p JOIN payout_instructions i ON i.payout_id = p.id
+                 WHERE p.state = 'processing' AND p.unknown",
+            )
+            .fetch_all(&self.pool)
+            .await?;
+            for (payout, key) in in_doubt {
+                match self.reference(&key).await? {
+                    Some(reference) => self.agreed(&["payouts", "end", &payout, "--paid", &reference]).await?,
+                    None => self.agreed(&["payouts", "end", &payout, "--not-paid"]).await?,
+                };
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        self.call(&["jobs", "resume", "payout"]).await?;
+        Ok(())
+    }
+
+    /// The bank's number of a payment it has carried out; none: it has not.
+    async fn reference(&self, key: &str) -> Result<Option<String>> {
+        let call = self.http.get(&self.ledger_url).bearer_auth(&self.bank_token);
+        let ledger: Value = call.send().await?.error_for_status()?.json().await?;
+        let payments = ledger.get("payments").and_then(Value::as_array).context("the bank's ledger")?;
+        let found = payments.iter().find(|payment| payment.get("key").and_then(Value::as_str) == Some(key));
+        let debited = found.filter(|payment| payment.get("debits").and_then(Value::as_u64) > Some(0));
+        Ok(debited.and_then(|payment| payment.get("reference")?.as_str()).map(str::to_owned))
     }
 
     async fn agreed(&self, arguments: &[&str]) -> Result<Value> {
