@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use tests::crash_points;
 use tests::demo::run::{self, Options};
 use tests::load::{self, reads};
 use tests::measure;
 use tests::stack::{Profile, command, supervise};
+use tests::{controls, crash_points};
 
 #[derive(Parser)]
 #[command(about = "Private servers and the whole stack, for development, tests and the demo")]
@@ -36,6 +36,8 @@ enum Command {
     },
     /// Let processes die at every crash point on a fresh stack, and compare what became of it
     CrashPoints(crash_points::Options),
+    /// Let payout workers that are wrong on purpose run on a fresh stack each: the judge must name what is wrong
+    Controls(controls::Options),
     /// Play a day on a fresh stack and compare what became of it
     Demo(Options),
     /// Measure a stack that is up: idle latency, memory, a backlog drained
@@ -83,6 +85,13 @@ async fn main() -> Result<ExitCode> {
         }
         Command::CrashPoints(options) => {
             if crash_points::run(&options).await? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Command::Controls(options) => {
+            if controls::run(&options).await? {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE

@@ -113,6 +113,7 @@ async fn visit_and_judge(options: &Options, profile: Profile, visits: &Visits) -
     let visiting = async {
         let noted = |who: &str, done: Result<()>| {
             if let Err(error) = done {
+                eprintln!("crash points: {who}: {error:#}");
                 wrong.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{who}: {error:#}"));
             }
         };
