@@ -127,25 +127,24 @@ impl Verbs {
         Ok(())
     }
 
-    /// With the payouts standing still: refuses one that has not begun, and ends one nobody knows the fate of by what
-    /// the bank's own books say, once it cannot be carried out any more.
+    /// With the payouts standing still: refuses one that has not begun, and ends those nobody knows the fate of by what
+    /// the bank's own books say, once they cannot be carried out any more.
     async fn decide(&self) -> Result<()> {
-        self.call(&["jobs", "pause", "payout"]).await?;
-        let begun = Instant::now();
-        while begun.elapsed() < STANDSTILL && self.visits.want(&["cli.end_payout", "payouts.process"])? {
+        if self.visits.want(&["payouts.process"])? {
+            self.call(&["jobs", "pause", "payout"]).await?;
             let unbegun = "SELECT id::text FROM payouts WHERE state IN ('requested', 'in_review') LIMIT 1";
-            if self.visits.want(&["payouts.process"])?
-                && let Some(payout) = self.one(unbegun).await?
-            {
+            if let Some(payout) = self.one(unbegun).await? {
                 self.contract.refuse_payout(&payout).await?;
             }
-            let in_doubt: Vec<(String, String)> = sqlx::query_as(
-                "SELECT p.id::text, i.key FROM payouts p JOIN payout_instructions i ON i.payout_id = p.id
-                 WHERE p.state = 'processing' AND p.unknown",
-            )
-            .fetch_all(&self.pool)
-            .await?;
-            for (payout, key) in in_doubt {
+            self.call(&["jobs", "resume", "payout"]).await?;
+        }
+        if !self.visits.want(&["cli.end_payout"])? || self.in_doubt().await?.is_empty() {
+            return Ok(());
+        }
+        self.call(&["jobs", "pause", "payout"]).await?;
+        let begun = Instant::now();
+        while begun.elapsed() < STANDSTILL && self.visits.want(&["cli.end_payout"])? {
+            for (payout, key) in self.in_doubt().await? {
                 match self.reference(&key).await? {
                     Some(reference) => self.agreed(&["payouts", "end", &payout, "--paid", &reference]).await?,
                     None => self.agreed(&["payouts", "end", &payout, "--not-paid"]).await?,
@@ -155,6 +154,16 @@ impl Verbs {
         }
         self.call(&["jobs", "resume", "payout"]).await?;
         Ok(())
+    }
+
+    /// Payouts nobody knows the fate of, and their keys.
+    async fn in_doubt(&self) -> Result<Vec<(String, String)>> {
+        Ok(sqlx::query_as(
+            "SELECT p.id::text, i.key FROM payouts p JOIN payout_instructions i ON i.payout_id = p.id
+             WHERE p.state = 'processing' AND p.unknown",
+        )
+        .fetch_all(&self.pool)
+        .await?)
     }
 
     /// The bank's number of a payment it has carried out; none: it has not.
