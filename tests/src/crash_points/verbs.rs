@@ -29,8 +29,18 @@ pub(super) struct Verbs {
     visits: Visits,
     contract: Contract,
     http: reqwest::Client,
-    ledger_url: String,
+    bank_url: String,
     bank_token: String,
+}
+
+/// What became of a payment.
+enum Fate {
+    /// Carried out, under this number of the bank.
+    Paid(String),
+    /// Not carried out and never will be.
+    NotPaid,
+    /// The bank has not decided.
+    UnderWay,
 }
 
 impl Verbs {
@@ -42,13 +52,13 @@ impl Verbs {
         let mut environment = environment(profile)?;
         let at = |name: &str| environment.get(name).cloned().with_context(|| format!("stack.env: {name}"));
         let (admin, owner_url) = (at("ADMIN_EMAIL")?, at("DATABASE_URL")?);
-        let (ledger_url, bank_token) = (format!("{}/ledger", at("BANK_URL")?), at("BANK_TOKEN")?);
+        let (bank_url, bank_token) = (at("BANK_URL")?, at("BANK_TOKEN")?);
         environment.insert("CRASH_POINTS_DIR".to_owned(), visits.directory().display().to_string());
         let password = Install::load(&profile.directory()?)?.api_password;
         environment.insert("API_DB_PASSWORD".to_owned(), password);
         environment.insert("PASSWORD".to_owned(), PASSWORD.to_owned());
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build()?;
-        Ok(Self { environment, admin, owner_url, pool, visits, contract, http, ledger_url, bank_token })
+        Ok(Self { environment, admin, owner_url, pool, visits, contract, http, bank_url, bank_token })
     }
 
     /// Everything an operator can change, until every point of it was visited.
@@ -138,16 +148,17 @@ impl Verbs {
             }
             self.call(&["jobs", "resume", "payout"]).await?;
         }
-        if !self.visits.want(&["cli.end_payout"])? || self.in_doubt().await?.is_empty() {
+        if !self.visits.want(&["cli.end_payout"])? || self.unknown().await? == 0 {
             return Ok(());
         }
         self.call(&["jobs", "pause", "payout"]).await?;
         let begun = Instant::now();
         while begun.elapsed() < STANDSTILL && self.visits.want(&["cli.end_payout"])? {
             for (payout, key) in self.in_doubt().await? {
-                match self.reference(&key).await? {
-                    Some(reference) => self.agreed(&["payouts", "end", &payout, "--paid", &reference]).await?,
-                    None => self.agreed(&["payouts", "end", &payout, "--not-paid"]).await?,
+                match self.fate(&key).await? {
+                    Fate::Paid(reference) => self.agreed(&["payouts", "end", &payout, "--paid", &reference]).await?,
+                    Fate::NotPaid => self.agreed(&["payouts", "end", &payout, "--not-paid"]).await?,
+                    Fate::UnderWay => Value::Null,
                 };
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
@@ -156,24 +167,50 @@ impl Verbs {
         Ok(())
     }
 
-    /// Payouts nobody knows the fate of, and their keys.
+    /// Payouts nobody knows the fate of and whose sends cannot be carried out any more, and their keys.
     async fn in_doubt(&self) -> Result<Vec<(String, String)>> {
         Ok(sqlx::query_as(
             "SELECT p.id::text, i.key FROM payouts p JOIN payout_instructions i ON i.payout_id = p.id
-             WHERE p.state = 'processing' AND p.unknown",
+             WHERE p.state = 'processing' AND p.unknown AND i.deadline_at < now()",
         )
         .fetch_all(&self.pool)
         .await?)
     }
 
-    /// The bank's number of a payment it has carried out; none: it has not.
-    async fn reference(&self, key: &str) -> Result<Option<String>> {
-        let call = self.http.get(&self.ledger_url).bearer_auth(&self.bank_token);
-        let ledger: Value = call.send().await?.error_for_status()?.json().await?;
+    async fn unknown(&self) -> Result<i64> {
+        let count = "SELECT count(*) FROM payouts WHERE state = 'processing' AND unknown";
+        Ok(sqlx::query_scalar(count).fetch_one(&self.pool).await?)
+    }
+
+    /// What the bank's own books say of a payment.
+    async fn fate(&self, key: &str) -> Result<Fate> {
+        let ledger = self.ask_bank("ledger").await?;
         let payments = ledger.get("payments").and_then(Value::as_array).context("the bank's ledger")?;
-        let found = payments.iter().find(|payment| payment.get("key").and_then(Value::as_str) == Some(key));
-        let debited = found.filter(|payment| payment.get("debits").and_then(Value::as_u64) > Some(0));
-        Ok(debited.and_then(|payment| payment.get("reference")?.as_str()).map(str::to_owned))
+        let text = |row: &Value, name: &str| row.get(name).and_then(Value::as_str).map(str::to_owned);
+        let of_key = |row: &&Value| text(row, "key").as_deref() == Some(key);
+        let Some(payment) = payments.iter().find(of_key) else { return Ok(Fate::NotPaid) };
+        match text(payment, "state").as_deref() {
+            Some("rejected") => return Ok(Fate::NotPaid),
+            Some("completed") => {}
+            _ => return Ok(Fate::UnderWay),
+        }
+        let mut after = 0;
+        loop {
+            let page = self.ask_bank(&format!("movements?after={after}")).await?;
+            let lines = page.get("movements").and_then(Value::as_array).context("the bank's statement")?;
+            if let Some(reference) = lines.iter().find(of_key).and_then(|line| text(line, "reference")) {
+                return Ok(Fate::Paid(reference));
+            }
+            if lines.is_empty() {
+                return Ok(Fate::UnderWay);
+            }
+            after += lines.len();
+        }
+    }
+
+    async fn ask_bank(&self, path: &str) -> Result<Value> {
+        let call = self.http.get(format!("{}/{path}", self.bank_url)).bearer_auth(&self.bank_token);
+        Ok(call.send().await?.error_for_status()?.json().await?)
     }
 
     async fn agreed(&self, arguments: &[&str]) -> Result<Value> {
