@@ -3,6 +3,7 @@
 pub mod contract;
 pub mod database;
 pub mod demo;
+pub mod history;
 pub mod load;
 pub mod measure;
 pub mod network;
