@@ -67,7 +67,8 @@ pub fn signal_all(processes: &[Identity], name: &str) {
     let alive: Vec<String> = processes.iter().filter(|one| one.is_alive()).map(|one| one.pid.to_string()).collect();
     if !alive.is_empty() {
         // The shell's own `kill`: there is a shell everywhere, and no unsafe call is needed.
-        let _ = std::process::Command::new("/bin/sh").args(["-c", &format!("kill -{name} {}", alive.join(" "))]).status();
+        let _ =
+            std::process::Command::new("/bin/sh").args(["-c", &format!("kill -{name} {}", alive.join(" "))]).status();
     }
 }
 

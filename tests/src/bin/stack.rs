@@ -6,8 +6,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use tests::demo::run::{self, Options};
 use tests::load::{self, reads};
-use tests::measure;
 use tests::stack::{Profile, command, supervise};
+use tests::{measure, torture};
 
 #[derive(Parser)]
 #[command(about = "Private servers and the whole stack, for development, tests and the demo")]
@@ -35,6 +35,8 @@ enum Command {
     },
     /// Play a day on a fresh stack and compare what became of it
     Demo(Options),
+    /// Break everything at seeded moments under a seeded load, and judge what is left
+    Torture(torture::Options),
     /// Measure a stack that is up: idle latency, memory, a backlog drained
     Measure(measure::Options),
     /// Fill the database of a stack that is up with years of purchases
@@ -73,6 +75,13 @@ async fn main() -> Result<ExitCode> {
         }
         Command::Demo(options) => {
             if run::run(&options).await? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Command::Torture(options) => {
+            if torture::run(&options).await? {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE

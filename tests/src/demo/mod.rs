@@ -5,4 +5,4 @@ pub mod catalogue;
 mod report;
 pub mod run;
 pub mod seed;
-mod verdict;
+pub(crate) mod verdict;

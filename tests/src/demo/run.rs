@@ -72,7 +72,7 @@ async fn whole_day(options: &Options) -> Result<bool> {
     eprintln!("demo: seed {}, {} purchases", options.seed, options.purchases);
     command::wipe(Profile::Demo).await?;
     command::up(Profile::Demo, options.seed).await?;
-    let stack = Running::read()?;
+    let stack = Running::read(Profile::Demo)?;
     let pool = PgPoolOptions::new().max_connections(4).connect(stack.at("DATABASE_URL")?).await?;
     eprintln!("demo: everything is up after {} s", begun.elapsed().as_secs());
 
@@ -89,7 +89,7 @@ async fn whole_day(options: &Options) -> Result<bool> {
     let copies = verdict::copies(&stack).await?;
     let figures = report::Figures { played: &played, took, written, copies, setup: opened - begun };
     // Read again: processes may have been started again since.
-    let mut text = report::write(&pool, &Running::read()?.env, &figures).await?;
+    let mut text = report::write(&pool, &Running::read(Profile::Demo)?.env, &figures).await?;
     if let Some(broken) = broken {
         text += &breakages::show(&pool, &broken).await?;
         played.faults.extend(broken.faults);
@@ -105,15 +105,15 @@ async fn whole_day(options: &Options) -> Result<bool> {
 }
 
 /// A stack that is up.
-pub(super) struct Running {
+pub(crate) struct Running {
     /// What `stack.env` says.
-    pub(super) env: BTreeMap<String, String>,
+    pub(crate) env: BTreeMap<String, String>,
     install: Install,
 }
 
 impl Running {
-    fn read() -> Result<Self> {
-        let directory = Profile::Demo.directory()?;
+    pub(crate) fn read(profile: Profile) -> Result<Self> {
+        let directory = profile.directory()?;
         let text = std::fs::read_to_string(directory.join("stack.env"))?;
         let env = text
             .lines()
@@ -123,7 +123,7 @@ impl Running {
         Ok(Self { env, install: Install::load(&directory)? })
     }
 
-    pub(super) fn at(&self, name: &str) -> Result<&str> {
+    pub(crate) fn at(&self, name: &str) -> Result<&str> {
         self.env.get(name).map(String::as_str).with_context(|| format!("stack.env: {name}"))
     }
 }
@@ -198,7 +198,7 @@ async fn come_to_rest(
     let begun = Instant::now();
     let (mut shown, mut calm) = (Instant::now(), Instant::now());
     loop {
-        let busy = verdict::unrest(pool).await?;
+        let busy = verdict::unrest(pool, Duration::ZERO).await?;
         let faults = if busy.is_empty() { verdict::faults(stack, pool, world, stories).await? } else { Vec::new() };
         if busy.is_empty() && faults.is_empty() {
             return Ok(Vec::new());

@@ -2,6 +2,7 @@
 //! the audit, and the jobs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rust_decimal::Decimal;
@@ -15,13 +16,15 @@ use crate::network::Story;
 use crate::network::truth::Expected;
 use crate::stack::programs;
 
-/// What is still under way: jobs that are claimed or due soon, and payouts that have not ended.
-pub(super) async fn unrest(pool: &PgPool) -> Result<Vec<String>> {
+/// What is still under way: jobs that are claimed or due soon by clocks that are so far ahead, and payouts that have not
+/// ended.
+pub(crate) async fn unrest(pool: &PgPool, ahead: Duration) -> Result<Vec<String>> {
     let jobs: Vec<(String, i64)> = sqlx::query_as(
         "SELECT kind, count(*) FROM jobs
-         WHERE claimed_by IS NOT NULL OR run_at < now() + interval '10 minutes'
+         WHERE claimed_by IS NOT NULL OR run_at < now() + interval '10 minutes' + $1
          GROUP BY kind ORDER BY kind",
     )
+    .bind(ahead)
     .fetch_all(pool)
     .await?;
     let payouts: Vec<(String, i64)> = sqlx::query_as(
@@ -216,7 +219,7 @@ async fn mail(stack: &Running, pool: &PgPool) -> Result<Vec<String>> {
 }
 
 /// How many messages came again under the Message-ID of an earlier one.
-pub(super) async fn copies(stack: &Running) -> Result<usize> {
+pub(crate) async fn copies(stack: &Running) -> Result<usize> {
     let ids = message_ids(stack).await?;
     let count = ids.len();
     Ok(count - ids.into_iter().collect::<BTreeSet<_>>().len())
@@ -228,7 +231,7 @@ async fn message_ids(stack: &Running) -> Result<Vec<String>> {
     Ok(messages.iter().filter_map(|message| text(message, "message_id").ok()).collect())
 }
 
-async fn audit(stack: &Running) -> Result<Vec<String>> {
+pub(crate) async fn audit(stack: &Running) -> Result<Vec<String>> {
     let output = tokio::process::Command::new(programs()?.join("clicknback"))
         .arg("audit")
         .env_clear()

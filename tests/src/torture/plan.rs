@@ -243,9 +243,7 @@ fn choose(dice: &mut StdRng, kind: Kind) -> (Fault, Duration) {
         Kind::Reset => (Fault::Reset(link), Duration::ZERO),
         Kind::Cut => (Fault::Cut(link), between(dice, 500..6_000)),
         Kind::BlackHole => (Fault::BlackHole(link), between(dice, 1_000..12_000)),
-        Kind::HalfOpen => {
-            (Fault::HalfOpen(link, pick(dice, &[Direction::There, Direction::Back])), Duration::ZERO)
-        }
+        Kind::HalfOpen => (Fault::HalfOpen(link, pick(dice, &[Direction::There, Direction::Back])), Duration::ZERO),
     }
 }
 
@@ -253,6 +251,7 @@ fn between(dice: &mut StdRng, millis: std::ops::Range<u64>) -> Duration {
     Duration::from_millis(dice.random_range(millis))
 }
 
+#[expect(clippy::indexing_slicing, reason = "the place is drawn below the length, and nothing is picked from nothing")]
 fn pick<T: Copy>(dice: &mut StdRng, from: &[T]) -> T {
     from[dice.random_range(0..from.len())]
 }

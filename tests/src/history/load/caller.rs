@@ -49,8 +49,7 @@ pub(super) struct Request {
 
 impl Caller {
     pub(super) fn new(target: &Target, log: Arc<Log>, give_up: CancellationToken) -> Result<Self> {
-        let client =
-            Client::builder().no_proxy().timeout(PATIENCE).connect_timeout(Duration::from_secs(3)).build()?;
+        let client = Client::builder().no_proxy().timeout(PATIENCE).connect_timeout(Duration::from_secs(3)).build()?;
         // Good for longer than any clock is put forward.
         let tokens = Tokens::new(target.keys.derive("access-token"), Span::days(365), Span::days(365));
         Ok(Self { client, url: format!("{}/api/v1", target.api_url), tokens, log, give_up })

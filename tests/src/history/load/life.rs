@@ -276,13 +276,7 @@ impl Life {
 
     async fn sign_in(&mut self) -> Result<()> {
         let body = json!({"email": self.me.email, "password": PASSWORD});
-        let request = Request {
-            caller: None,
-            method: Method::POST,
-            path: "/auth/login".to_owned(),
-            body,
-            key: None,
-        };
+        let request = Request { caller: None, method: Method::POST, path: "/auth/login".to_owned(), body, key: None };
         drop(self.call(&(Intent::SignIn { user: self.me.id }, request)).await?);
         Ok(())
     }

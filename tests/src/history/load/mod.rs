@@ -258,7 +258,8 @@ fn sum_up(ops: &[Op]) -> Driven {
             continue;
         };
         let must_be_refused = matches!(op.intent, Intent::Delivery { refused: true, .. });
-        let counts = if op.done().is_some() || must_be_refused { &mut driven.acknowledged } else { &mut driven.refused };
+        let counts =
+            if op.done().is_some() || must_be_refused { &mut driven.acknowledged } else { &mut driven.refused };
         *counts.entry(kind).or_default() += 1;
         driven.repeated += answer.earlier.len();
         driven.internal_errors += answer.earlier.iter().filter(|status| **status == 500).count();
