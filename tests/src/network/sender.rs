@@ -28,14 +28,10 @@ pub struct Sender {
     key: Vec<u8>,
     /// What it had to send again.
     pub repeats: Arc<Repeats>,
-    stubborn: Option<Stubborn>,
-}
-
-/// Of networks that write everything down and send until they are told to give up, whatever else they are answered.
-#[derive(Debug, Clone)]
-struct Stubborn {
-    log: Arc<Log>,
-    until: CancellationToken,
+    /// Where they write down what they send.
+    log: Option<Arc<Log>>,
+    /// They send until this is cancelled, whatever else they are answered.
+    until: Option<CancellationToken>,
 }
 
 /// What had to be sent again, and why that was right.
@@ -56,21 +52,27 @@ impl Sender {
         let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build()?;
         let intake = intake.trim_end_matches('/').to_owned();
         let awin = format!("{intake}/awin/{awin_secret}");
-        Ok(Self { client, awin, intake, key, repeats: Arc::default(), stubborn: None })
+        Ok(Self { client, awin, intake, key, repeats: Arc::default(), log: None, until: None })
     }
 
-    /// The same networks, writing everything down in `log`. They send until the answer is the right one or `until` is
-    /// cancelled, and wait ten seconds for each answer.
+    /// The same networks, writing down what they send and what they are answered.
+    #[must_use]
+    pub fn written_down(self, log: Arc<Log>) -> Self {
+        Self { log: Some(log), ..self }
+    }
+
+    /// The same networks, sending until the answer is the right one or `until` is cancelled. They wait ten seconds for
+    /// each answer.
     ///
     /// # Errors
     /// When the HTTP client cannot be made.
-    pub fn stubborn(self, log: Arc<Log>, until: CancellationToken) -> Result<Self> {
+    pub fn stubborn(self, until: CancellationToken) -> Result<Self> {
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(10))
             .connect_timeout(Duration::from_secs(3))
             .no_proxy()
             .build()?;
-        Ok(Self { client, stubborn: Some(Stubborn { log, until }), ..self })
+        Ok(Self { client, until: Some(until), ..self })
     }
 
     /// Sends until there is an answer; returns its status.
@@ -78,48 +80,52 @@ impl Sender {
     /// # Errors
     /// When there is none for three minutes, or until stubborn ones are told to give up.
     pub async fn send(&self, delivery: &Delivery) -> Result<u16> {
-        let Some(Stubborn { log, until }) = &self.stubborn else { return self.send_patiently(delivery).await };
-        let n = log.begin(delivery.call.network(), intent(delivery))?;
-        let (mut earlier, mut pause) = (Vec::new(), Duration::from_millis(100));
+        let noted = match &self.log {
+            Some(log) => Some((log, log.begin(delivery.call.network(), intent(delivery))?)),
+            None => None,
+        };
+        let (begun, mut pause, mut earlier) = (Instant::now(), Duration::from_millis(100), Vec::new());
         loop {
-            let answered = until.run_until_cancelled(self.send_once(&delivery.call)).await;
-            let (status, body) = answered.context("given up without the right answer")?.unwrap_or((0, Vec::new()));
-            if delivery.expect.allows(status) {
-                self.note_known(!earlier.is_empty(), &body);
-                let text = || Value::String(String::from_utf8_lossy(&body).into_owned());
-                let body = serde_json::from_slice(&body).unwrap_or_else(|_| text());
-                log.answer(n, Answer { at: Clock::System.now(), status, body, replayed: false, earlier })?;
-                return Ok(status);
+            let sent = self.unless_given_up(self.send_once(&delivery.call)).await?;
+            let status = sent.as_ref().map_or(0, |(status, _)| *status);
+            match sent {
+                Ok((_, body)) if self.is_answer(delivery, status) => {
+                    if !earlier.is_empty() && contains(&body, br#""duplicate""#) {
+                        self.repeats.known.fetch_add(1, Ordering::Relaxed);
+                    }
+                    if let Some((log, n)) = noted {
+                        let text = || Value::String(String::from_utf8_lossy(&body).into_owned());
+                        let body = serde_json::from_slice(&body).unwrap_or_else(|_| text());
+                        let at = Clock::System.now();
+                        log.answer(n, Answer { at, status, body, replayed: false, earlier })?;
+                    }
+                    return Ok(status);
+                }
+                Ok(_) if self.until.is_none() && begun.elapsed() > PATIENCE => {
+                    bail!("still {status} after {} s", PATIENCE.as_secs());
+                }
+                Err(error) if self.until.is_none() && begun.elapsed() > PATIENCE => return Err(error.into()),
+                _ => {}
             }
             earlier.push(status);
             self.repeats.sent.fetch_add(1, Ordering::Relaxed);
-            let _pause = until.run_until_cancelled(tokio::time::sleep(pause)).await;
+            self.unless_given_up(tokio::time::sleep(pause)).await?;
             pause = (pause * 2).min(Duration::from_secs(2));
         }
     }
 
-    async fn send_patiently(&self, delivery: &Delivery) -> Result<u16> {
-        let begun = Instant::now();
-        let mut pause = Duration::from_millis(100);
-        let mut again = false;
-        loop {
-            match self.send_once(&delivery.call).await {
-                Ok((status, _)) if matches!(status, 429 | 502 | 503 | 504) => {
-                    if begun.elapsed() > PATIENCE {
-                        bail!("still {status} after {} s", PATIENCE.as_secs());
-                    }
-                }
-                Ok((status, body)) => {
-                    self.note_known(again, &body);
-                    return Ok(status);
-                }
-                Err(error) if begun.elapsed() > PATIENCE => return Err(error.into()),
-                Err(_) => {}
-            }
-            again = true;
-            self.repeats.sent.fetch_add(1, Ordering::Relaxed);
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(2));
+    /// Whether it has been answered. Stubborn networks know what they want to hear.
+    fn is_answer(&self, delivery: &Delivery, status: u16) -> bool {
+        match self.until {
+            Some(_) => delivery.expect.allows(status),
+            None => !matches!(status, 429 | 502 | 503 | 504),
+        }
+    }
+
+    async fn unless_given_up<T>(&self, work: impl Future<Output = T>) -> Result<T> {
+        match &self.until {
+            Some(until) => until.run_until_cancelled(work).await.context("given up without the right answer"),
+            None => Ok(work.await),
         }
     }
 
@@ -127,12 +133,6 @@ impl Sender {
     async fn send_once(&self, call: &Call) -> reqwest::Result<(u16, Vec<u8>)> {
         let answer = self.request(call).send().await?;
         Ok((answer.status().as_u16(), answer.bytes().await?.to_vec()))
-    }
-
-    fn note_known(&self, again: bool, body: &[u8]) {
-        if again && contains(body, br#""duplicate""#) {
-            self.repeats.known.fetch_add(1, Ordering::Relaxed);
-        }
     }
 
     fn request(&self, call: &Call) -> reqwest::RequestBuilder {

@@ -173,7 +173,8 @@ impl Load {
     async fn tell(&self, stop: &CancellationToken, give_up: &CancellationToken) -> Result<(Vec<Story>, Vec<String>)> {
         let secrets = &self.target.networks;
         let sender = Sender::new(&self.target.intake_url, secrets.reference_key()?, &secrets.awin)?
-            .stubborn(Arc::clone(&self.log), give_up.clone())?;
+            .written_down(Arc::clone(&self.log))
+            .stubborn(give_up.clone())?;
         let theatre = Theatre::open(sender, Arc::clone(&self.progress));
         let mut random = StdRng::seed_from_u64(self.seed);
         let mut next: VecDeque<Story> = stories::capped(&self.world, self.seed, Clock::System.now()).into();

@@ -50,7 +50,8 @@ pub(super) struct Payment {
     pub refused: bool,
     /// What came back, in cents.
     pub returned: Option<i64>,
-    body: String,
+    /// The customer's words, byte for byte.
+    pub body: String,
     at: i64,
 }
 
