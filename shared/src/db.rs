@@ -6,6 +6,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool, Postgres};
 use uuid::Uuid;
 
+use crate::torture;
+
 /// A connection inside or outside a transaction.
 pub type Conn = PgConnection;
 /// An open transaction.
@@ -79,6 +81,14 @@ impl StoreError {
 pub fn expect_rows(statement: &'static str, expected: usize, actual: u64) -> Result<(), StoreError> {
     let expected = expected as u64;
     if expected == actual { Ok(()) } else { Err(StoreError::RowCount { statement, expected, actual }) }
+}
+
+/// Commits, between the crash points `name:before` and `name:after`: the only place that does.
+///
+/// # Errors
+/// As the database answers; without an answer it is not known whether it has happened.
+pub async fn commit(tx: Tx<'_>, name: &'static str) -> Result<(), sqlx::Error> {
+    torture::around(name, tx.commit()).await
 }
 
 /// A pool for one process. `application_name` shows in `pg_stat_activity`.

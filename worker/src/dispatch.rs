@@ -16,6 +16,7 @@ use shared::batch::reason;
 use shared::db::StoreError;
 use shared::jobs::redis::HINT;
 use shared::jobs::{Queue, cron, dispatch as store, queues, rescue};
+use shared::torture;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -121,6 +122,9 @@ impl Dispatch {
             let open: Vec<_> = rooms.iter().copied().filter(|(_, room)| *room > 0).collect();
             let pushes = store::take_due(conn, clock.now(), &open).await?;
             let count = pushes.0.len();
+            if count > 0 {
+                torture::point("dispatch.take_due", "after");
+            }
             total += count;
             let filled = |(queue, room): &(Queue, u64)| {
                 pushes.0.iter().filter(|push| push.queue == *queue).count() as u64 == *room
@@ -147,12 +151,14 @@ impl Dispatch {
         let known = store::tick(&mut *pool.acquire().await?).await?;
         let tick = pusher.tick().await?;
         if tick > known {
-            store::set_tick(&mut *pool.acquire().await?, tick).await?;
+            let remembered = async { store::set_tick(&mut *pool.acquire().await?, tick).await };
+            torture::around("dispatch.remember_tick", remembered).await?;
             return Ok(false);
         }
         // The tick is set last: should a step fail, the next look finds it low again.
         pusher.empty_lists().await?;
-        let waiting = store::forget_all_pushes(&mut *pool.acquire().await?, clock.now()).await?;
+        let forgotten = async { store::forget_all_pushes(&mut *pool.acquire().await?, clock.now()).await };
+        let waiting = torture::around("dispatch.forget_pushes", forgotten).await?;
         pusher.set_tick(known.saturating_add(1)).await?;
         tracing::warn!(waiting, known, tick, "Redis was emptied or restored; its lists start over");
         self.more.store(true, Ordering::Relaxed);
@@ -170,8 +176,10 @@ impl Dispatch {
         if !rescue::someone_is_silent(conn, *worker).await? && !orphans {
             return Ok(rescue::Rescued::default());
         }
+        torture::point("dispatch.rescue", "before");
         let rescued = rescue::rescue(conn, clock.now(), *worker).await?;
         if rescued != rescue::Rescued::default() {
+            torture::point("dispatch.rescue", "after");
             metrics::counter!("clicknback_jobs_rescued_total").increment(rescued.freed);
             metrics::counter!("clicknback_jobs_crashed_total").increment(rescued.crashed);
             metrics::counter!("clicknback_jobs_poisoned_total").increment(rescued.poisoned);
@@ -199,7 +207,7 @@ impl Dispatch {
             let measured = u32::try_from(now.saturating_sub(*before)).unwrap_or(u32::MAX);
             let rate = measured.max(settings.rate - settings.rate.div_ceil(16));
             if rate.abs_diff(settings.rate) > settings.rate / 20 {
-                queues::set_rate(conn, settings.queue, rate).await?;
+                torture::around("dispatch.set_rate", queues::set_rate(conn, settings.queue, rate)).await?;
             }
         }
         Ok(())
@@ -262,6 +270,7 @@ impl Dispatch {
         let pool = &self.context.pool;
         let known: Vec<&str> = cron_jobs.0.keys().copied().collect();
         for name in cron::take_due(&mut *pool.acquire().await?, &known).await? {
+            torture::point("dispatch.take_cron", "after");
             let Some(run) = cron_jobs.0.get(name.as_str()) else { continue };
             let result = match AssertUnwindSafe(run(self.context.clone())).catch_unwind().await {
                 Ok(Ok(result)) => result,
@@ -274,7 +283,8 @@ impl Dispatch {
                     "failed: panicked".to_owned()
                 }
             };
-            cron::set_result(&mut *pool.acquire().await?, &name, &result).await?;
+            let told = async { cron::set_result(&mut *pool.acquire().await?, &name, &result).await };
+            torture::around("dispatch.set_cron_result", told).await?;
         }
         Ok(())
     }

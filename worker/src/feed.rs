@@ -13,6 +13,7 @@ use shared::batch::reason;
 use shared::ids::JobId;
 use shared::jobs::redis::{HINT, lists, read_id};
 use shared::jobs::{Claimed, Push, Pushes, Queue, claim};
+use shared::torture;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -93,6 +94,7 @@ impl Feed {
             if popped.0.is_empty() {
                 continue;
             }
+            torture::point("jobs.pop", "after");
             if self.stop.is_cancelled() {
                 self.context.pusher.push_back(popped).await;
                 return Ok(());
@@ -159,8 +161,9 @@ impl Feed {
         let (high, normal): (u64, u64) =
             redis::pipe().cmd("LLEN").arg(high).cmd("LLEN").arg(normal).query_async(connection).await?;
         if high + normal < self.held.cap() / 2 {
-            let _listeners: u64 =
-                redis::cmd("PUBLISH").arg(HINT).arg(self.queue.as_str()).query_async(connection).await?;
+            let mut command = redis::cmd("PUBLISH");
+            let command = command.arg(HINT).arg(self.queue.as_str());
+            let _listeners: u64 = torture::around("jobs.hint", command.query_async(connection)).await?;
         }
         Ok(())
     }
@@ -168,7 +171,7 @@ impl Feed {
     async fn claim(&self, ids: &[JobId]) {
         let Context { pool, clock, worker, .. } = &self.context;
         let claimed = async { claim::claim(&mut *pool.acquire().await?, clock.now(), *worker, self.queue, ids).await };
-        let claimed = match claimed.await {
+        let claimed = match torture::around("jobs.claim", claimed).await {
             Ok(claimed) => claimed,
             Err(error) => {
                 tracing::warn!(queue = self.queue.as_str(), error = reason(&error), ids = ids.len(), "no claim");
@@ -191,7 +194,7 @@ impl Feed {
         metrics::counter!("clicknback_jobs_dropped_total", "queue" => self.queue.as_str())
             .increment(unclaimed.len() as u64);
         let forgotten = async { claim::forget_pushes(&mut *self.context.pool.acquire().await?, &unclaimed).await };
-        if let Err(error) = forgotten.await {
+        if let Err(error) = torture::around("jobs.forget_unclaimed", forgotten).await {
             tracing::debug!(error = reason(&error), "dropped ids wait for their push to lapse");
         }
     }
@@ -202,8 +205,9 @@ impl Feed {
             let Context { pool, worker, .. } = &self.context;
             let undone = async {
                 let held = self.held.ids();
-                claim::give_back_unknown(&mut *pool.acquire().await?, *worker, ids, &held).await?;
-                claim::forget_pushes(&mut *pool.acquire().await?, ids).await
+                let conn = &mut *pool.acquire().await?;
+                torture::around("jobs.undo_claim", claim::give_back_unknown(conn, *worker, ids, &held)).await?;
+                torture::around("jobs.forget_undone", claim::forget_pushes(conn, ids)).await
             };
             match undone.await {
                 Ok(_) => return,

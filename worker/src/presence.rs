@@ -8,6 +8,7 @@ use shared::batch::reason;
 use shared::db::StoreError;
 use shared::ids::{JobId, WorkerId};
 use shared::jobs::workers::{self, Introduction};
+use shared::torture;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -77,7 +78,8 @@ impl Presence {
             return Ok(());
         }
         let (version, jobs) = self.snapshot();
-        workers::set_under_work(&mut *self.pool.acquire().await?, self.id(), &jobs).await?;
+        let said = async { workers::set_under_work(&mut *self.pool.acquire().await?, self.id(), &jobs).await };
+        torture::around("workers.start", said).await?;
         *written = Some(version);
         Ok(())
     }
@@ -88,7 +90,8 @@ impl Presence {
             return Ok(false);
         }
         let (version, jobs) = self.snapshot();
-        let new = workers::beat(&mut *self.pool.acquire().await?, &self.introduction, &jobs).await?;
+        let beaten = async { workers::beat(&mut *self.pool.acquire().await?, &self.introduction, &jobs).await };
+        let new = torture::around("workers.beat", beaten).await?;
         *written = Some(version);
         Ok(new)
     }
@@ -134,7 +137,8 @@ impl Presence {
     pub async fn leave(&self) -> Result<(), StoreError> {
         let mut written = self.written.lock().await;
         *written = None;
-        workers::leave(&mut *self.pool.acquire().await?, self.id()).await
+        let left = async { workers::leave(&mut *self.pool.acquire().await?, self.id()).await };
+        torture::around("workers.leave", left).await
     }
 
     fn snapshot(&self) -> (u64, Vec<JobId>) {

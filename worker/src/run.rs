@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use shared::batch::{Batcher, FlushError, Limits, SubmitError, reason};
-use shared::db::StoreError;
+use shared::db::{StoreError, commit};
 use shared::ids::JobId;
 use shared::jobs::{self, Claimed, ErrorClass, Outcome, Queue};
 use tokio::sync::RwLock;
@@ -137,7 +137,7 @@ async fn transact<S: SetStage>(desk: &Desk, stage: &S, claimed: &[Claimed]) -> R
     let worked = work.map_err(|panic| FlushError::Data(panicked(&*panic)))??;
     let mut pushes = worked.pushes;
     pushes.extend(jobs::settle(&mut tx, now, &room, *worker, &worked.answers).await?);
-    tx.commit().await.map_err(FlushError::commit)?;
+    commit(tx, "jobs.set").await.map_err(FlushError::commit)?;
     pusher.push(pushes).await;
     Ok(())
 }
@@ -225,7 +225,7 @@ impl Desk {
         }
         let answers = [(job.clone(), outcome)];
         let pushes = jobs::settle(&mut tx, clock.now(), &pusher.room(), *worker, &answers).await?;
-        tx.commit().await?;
+        commit(tx, "jobs.settle_failed").await?;
         pusher.push(pushes).await;
         Ok(())
     }

@@ -20,7 +20,7 @@ use crate::backend::Jobs;
 use crate::feed::Feed;
 use crate::held::Held;
 use crate::process::{self, Process, Settings};
-use crate::returns::Returns;
+use crate::returns::{self, Returns};
 use crate::run::{CallRun, Desk, Run, SetRun, in_span};
 use crate::stage::{CallStage, SetStage};
 
@@ -189,7 +189,7 @@ async fn reconcile(desk: &Desk, queue: Queue, before: &[(JobId, i32)]) -> Vec<(J
         let unknown: Vec<_> = ours.into_iter().filter(|(id, fence)| !desk.held.has(*id, *fence)).collect();
         let (forgotten, suspects): (Vec<_>, Vec<_>) = unknown.into_iter().partition(|claim| before.contains(claim));
         if !forgotten.is_empty() {
-            let freed = claim::give_back(conn, desk_context.worker, &forgotten, false).await?;
+            let freed = returns::give_back(desk_context, &forgotten, false).await?;
             tracing::warn!(jobs = freed.len(), "forgotten claims are given back");
         }
         Ok::<_, StoreError>(suspects)

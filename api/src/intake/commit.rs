@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use shared::batch::{Batcher, FlushError, SubmitError};
 use shared::clock::Clock;
-use shared::db::StoreError;
+use shared::db::{StoreError, commit};
 use shared::deliveries::{Answer, Incoming};
 use shared::intake::take_in;
 use shared::jobs::Room;
@@ -106,7 +106,7 @@ async fn flush(
     // Before the commit, so surely nothing of it stays: splitting finds the delivery that does it, for quarantine.
     let panicked = |_| FlushError::Data(StoreError::Database(sqlx::Error::Protocol("taking it in panicked".into())));
     let (answers, pushes) = taken.map_err(panicked)??;
-    tx.commit().await.map_err(FlushError::commit)?;
+    commit(tx, "intake.take").await.map_err(FlushError::commit)?;
     if let Some(pusher) = pusher {
         pusher.push(pushes).await;
     }

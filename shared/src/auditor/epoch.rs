@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::findings;
 use crate::audit::{self, Actor, Record};
 use crate::clock::Timestamp;
-use crate::db::{Conn, StoreError, expect_rows};
+use crate::db::{Conn, StoreError, commit, expect_rows};
 
 /// The present epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub async fn begin(pool: &PgPool, now: Timestamp, forced: bool, reason: &str) ->
         details: json!({ "reason": reason }),
     };
     audit::record(&mut tx, now, &[record]).await?;
-    tx.commit().await?;
+    commit(tx, "auditor.begin_epoch").await?;
     tracing::error!(reason, "A new epoch of the books has begun; first sends of payouts are stopped");
     Ok(true)
 }
@@ -101,6 +101,6 @@ pub async fn audit_beginning(pool: &PgPool, now: Timestamp) -> Result<Option<usi
         return Ok(None);
     }
     expect_rows("epoch: audited", 1, done.rows_affected())?;
-    tx.commit().await?;
+    commit(tx, "auditor.audit_beginning").await?;
     Ok(Some(found.len()))
 }

@@ -3,7 +3,7 @@
 use sqlx::PgPool;
 
 use crate::clock::Timestamp;
-use crate::db::StoreError;
+use crate::db::{StoreError, commit};
 use crate::ledger::audit::{self, Class, Violation};
 use crate::payouts::operator::{self, Agreed, OperatorError};
 
@@ -48,6 +48,6 @@ pub async fn resume(pool: &PgPool, now: Timestamp, agreed: &Agreed<'_>) -> Resul
     .execute(&mut *tx)
     .await
     .map_err(store)?;
-    tx.commit().await.map_err(store)?;
+    commit(tx, "auditor.resume").await.map_err(store)?;
     Ok(Resumed::Lifted(stops.len()))
 }

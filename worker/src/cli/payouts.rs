@@ -9,7 +9,7 @@ use shared::audit::{self, Actor, Record};
 use shared::auth::seal::DataKeys;
 use shared::clock::Timestamp;
 use shared::config;
-use shared::db::Conn;
+use shared::db::{Conn, commit};
 use shared::ids::{PayoutId, UserId};
 use shared::jobs::Room;
 use shared::payouts::list::{self, Filter};
@@ -176,7 +176,7 @@ pub async fn show(
         };
         audit::record(&mut tx, now, &[shown]).await?;
     }
-    tx.commit().await?;
+    commit(tx, "cli.show_account").await?;
     let json = json!({
         "id": payout.id, "user_id": payout.user, "amount": payout.amount.to_string(), "rail": payout.rail,
         "state": payout.state.as_str(), "unknown": payout.unknown, "external_reference": payout.external_reference,
@@ -206,7 +206,7 @@ pub async fn end(pool: &PgPool, now: Timestamp, id: PayoutId, word: &End, person
     // The command line does not push: dispatch brings the mail.
     match operator::end(&mut tx, now, &Room::closed(), id, word, &agreed).await {
         Ok((state, _)) => {
-            tx.commit().await?;
+            commit(tx, "cli.end_payout").await?;
             let word = state.as_str();
             Ok(Answer::good(format!("Payout {id} is {word}."), json!({ "ended": true, "state": word })))
         }
@@ -222,7 +222,7 @@ async fn resume(pool: &PgPool, now: Timestamp, stop: Uuid, persons: &Persons) ->
     match operator::lift_stop(&mut tx, now, stop, &agreed).await {
         Ok(()) => {
             let left = operator::stops(&mut tx).await?.len();
-            tx.commit().await?;
+            commit(tx, "cli.lift_stop").await?;
             let text = if left == 0 { "Payouts go on.".to_owned() } else { format!("{left} stops are left.") };
             Ok(Answer::good(text, json!({ "lifted": true, "left": left })))
         }

@@ -6,9 +6,11 @@ use std::time::Duration;
 use anyhow::Result;
 use metrics::counter;
 use shared::clock::Clock;
+use shared::db::commit;
 use shared::jobs::redis::Pusher;
 use shared::jobs::{Pushes, Room};
 use shared::payouts::{self, Booked};
+use shared::torture;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -72,12 +74,12 @@ impl<R: Rail> Reader<R> {
 pub async fn read<R: Rail>(pool: &PgPool, clock: &Clock, room: &Room, rail: &R) -> Result<(Booked, Pushes)> {
     let name = rail.about().name;
     let after = payouts::cursor(&mut *pool.acquire().await?, name).await?;
-    let movements = rail.movements(after).await?;
+    let movements = torture::around("bank.statement", rail.movements(after)).await?;
     if movements.is_empty() {
         return Ok((Booked::default(), Pushes::default()));
     }
     let mut tx = pool.begin().await?;
     let booked = payouts::book_movements(&mut tx, clock.now(), room, name, &movements).await?;
-    tx.commit().await?;
+    commit(tx, "bank.book_statement").await?;
     Ok(booked)
 }
