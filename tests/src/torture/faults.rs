@@ -38,6 +38,7 @@ pub(super) async fn strike(scene: &Scene, planned: Planned) {
 async fn kill(scene: &Scene, target: Target, held: Duration) -> Result<String> {
     let _alone = scene.alone_with(target).await?;
     let process = scene.process(target).await?;
+    scene.is_at_work(target, process).await;
     let hold = if held.is_zero() { None } else { Some(scene.hold_down(target)?) };
     let down = scene.downs.begin(target.name());
     let mut victims = vec![process];
@@ -60,6 +61,7 @@ async fn kill(scene: &Scene, target: Target, held: Duration) -> Result<String> {
 async fn stop(scene: &Scene, target: Target, lasts: Duration) -> Result<String> {
     let _alone = scene.alone_with(target).await?;
     let process = scene.process(target).await?;
+    scene.is_at_work(target, process).await;
     let _down = scene.downs.begin(target.name());
     process.signal("STOP");
     scene.died(target, process);

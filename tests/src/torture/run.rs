@@ -21,12 +21,14 @@ use super::report::{Outcome, Report};
 use super::scene::{Scene, Setting};
 use super::wiring::{Servers, Wiring};
 use super::{evidence, faults, rescues};
-use crate::demo::run::Running;
-use crate::demo::verdict;
+use crate::history::judge::{self, Evidence};
 use crate::history::load::{Driven, Load, Pace, Target};
 use crate::history::{Log, claims};
 use crate::servers::{Postgres, Programs, Redis, data_directory};
 use crate::stack::{Install, Profile, command};
+
+/// What is not at rest so long after the load has been put off for longer.
+const CALM: Duration = Duration::from_secs(40);
 
 /// What is asked for.
 #[derive(Debug, Clone, clap::Args)]
@@ -89,7 +91,7 @@ fn say(text: &str) -> Result<()> {
 
 async fn whole_run(options: &Options) -> Result<Report> {
     let began = Instant::now();
-    let (scene, load) = set_up(options).await?;
+    let (scene, load, log) = set_up(options).await?;
     let plan = plan::draw(&Measure {
         seed: options.seed,
         during: Duration::from_secs(options.minutes * 60),
@@ -118,12 +120,24 @@ async fn whole_run(options: &Options) -> Result<Report> {
     };
     let (driven, ()) = tokio::try_join!(driving, breaking)?;
     eprintln!("torture: {:5.0} s: the load has ended", scene.elapsed().as_secs_f64());
-    rest(&scene, options.patience, jumps).await?;
-    judge(options, &scene, driven, began).await
+    if jumps {
+        catch_up(&scene, options.patience).await?;
+    }
+    let evidence = Evidence {
+        pool: scene.pool.clone(),
+        claims: true,
+        bank_url: format!("http://127.0.0.1:{}", scene.install.ports.bank),
+        bank_token: scene.install.bank_token.clone(),
+        mail_url: format!("http://127.0.0.1:{}", scene.install.ports.mail),
+        log: log.ops(),
+        world: Arc::clone(load.world()),
+        stories: driven.stories.clone(),
+    };
+    judge(options, &scene, &evidence, driven, began).await
 }
 
 /// A fresh stack on wires, with a load that is ready to run.
-async fn set_up(options: &Options) -> Result<(Arc<Scene>, Arc<Load>)> {
+async fn set_up(options: &Options) -> Result<(Arc<Scene>, Load, Arc<Log>)> {
     let directory = Profile::Torture.directory()?;
     command::down(Profile::Torture).await?;
     Disk::unmount(&directory)?;
@@ -155,9 +169,9 @@ async fn set_up(options: &Options) -> Result<(Arc<Scene>, Arc<Load>)> {
         intake_url: format!("{}/in", wiring.api_url),
         ..Target::of(Profile::Torture)?
     };
-    let load = Load::open(target, options.seed, log, Pace::default()).await?;
+    let load = Load::open(target, options.seed, Arc::clone(&log), Pace::default()).await?;
     let scene = Scene::open(Setting { directory, install, redis, pool, wiring, clocks, disk })?;
-    Ok((Arc::new(scene), Arc::new(load)))
+    Ok((Arc::new(scene), load, log))
 }
 
 fn mount(directory: &Path) -> Result<Option<Disk>> {
@@ -208,47 +222,57 @@ async fn break_all(scene: &Arc<Scene>, load: &Load, plan: Vec<Planned>) -> Resul
     }
 }
 
-/// Waits until nothing is under way; what a clock that was wrong has put off comes when all clocks have got there.
-async fn rest(scene: &Scene, patience: u64, jumps: bool) -> Result<()> {
+/// What a clock that went ahead has put off is due when all clocks have got there: lets them, and waits until it is done.
+async fn catch_up(scene: &Scene, patience: u64) -> Result<()> {
     let ahead = Duration::from_secs(FARTHEST.unsigned_abs() + 900);
-    for ahead in [Duration::ZERO].into_iter().chain(jumps.then_some(ahead)) {
-        scene.clocks.set_all(i64::try_from(ahead.as_secs())?)?;
-        let (begun, mut shown) = (Instant::now(), Instant::now());
-        loop {
-            let busy = verdict::unrest(&scene.pool, ahead).await?;
-            if busy.is_empty() {
-                break;
-            }
-            if begun.elapsed() > Duration::from_secs(patience) {
-                scene.trouble(format!("not at rest after {patience} s: {}", busy.join(", ")));
-                return Ok(());
-            }
-            if shown.elapsed() > Duration::from_secs(10) {
-                shown = Instant::now();
-                eprintln!("torture: {:5.0} s: coming to rest: {}", scene.elapsed().as_secs_f64(), busy.join(", "));
-            }
-            tokio::time::sleep(Duration::from_millis(250)).await;
+    let begun = Instant::now();
+    let mut turned = false;
+    loop {
+        let left: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM jobs
+             WHERE claimed_by IS NOT NULL OR run_at < now() + $1 OR kind = 'payouts.send'",
+        )
+        .bind(ahead)
+        .fetch_one(&scene.pool)
+        .await?;
+        if left == 0 {
+            return Ok(());
         }
+        if begun.elapsed() > Duration::from_secs(patience) {
+            scene.trouble(format!("after {patience} s {left} jobs are put off still"));
+            return Ok(());
+        }
+        if !turned && begun.elapsed() > CALM {
+            turned = true;
+            eprintln!("torture: {:5.0} s: {left} jobs are put off: all clocks go ahead", scene.elapsed().as_secs_f64());
+            scene.clocks.set_all(i64::try_from(ahead.as_secs())?)?;
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
     }
-    Ok(())
 }
 
-async fn judge(options: &Options, scene: &Scene, driven: Driven, began: Instant) -> Result<Report> {
-    let running = Running::read(Profile::Torture)?;
-    let rescues = rescues::read(&scene.pool, &scene.deaths(), &scene.downs).await?;
-    let mut findings: Vec<(String, String)> = Vec::new();
-    findings.extend(verdict::audit(&running).await?.into_iter().map(|what| ("audit".to_owned(), what)));
+async fn judge(
+    options: &Options,
+    scene: &Scene,
+    evidence: &Evidence,
+    driven: Driven,
+    began: Instant,
+) -> Result<Report> {
+    let patience = Duration::from_secs(options.patience);
+    let said = |what: &str| eprintln!("torture: {:5.0} s: coming to rest: {what}", scene.elapsed().as_secs_f64());
+    let findings = judge::at_rest(evidence, patience, said).await?;
     let outcome = Outcome {
-        findings,
+        findings: findings.into_iter().map(|finding| (finding.rule.to_owned(), finding.what)).collect(),
         troubles: scene.troubles(),
         struck: scene.struck(),
         crashes: crashes(&scene.pool).await?,
-        copies: verdict::copies(&running).await?,
+        copies: judge::copies(evidence).await?,
         took: began.elapsed(),
     };
+    let rescues = rescues::read(&scene.pool, &scene.deaths(), &scene.downs).await?;
     let report = Report::new(options, outcome, driven, rescues);
-    std::fs::write(scene.directory.join("report.json"), serde_json::to_string_pretty(&report)?)
-        .context("report.json")?;
+    let text = serde_json::to_string_pretty(&report)?;
+    std::fs::write(scene.directory.join("report.json"), text).context("report.json")?;
     say(&report.text())?;
     Ok(report)
 }

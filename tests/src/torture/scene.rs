@@ -25,6 +25,9 @@ use crate::stack::{self, Install, Profile};
 /// How long anything may take to be there again.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How long a fault waits for its victim to have work.
+const LONGEST_WAIT_FOR_WORK: Duration = Duration::from_secs(1);
+
 /// A process of ours that died, or froze.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Death {
@@ -59,7 +62,7 @@ pub(super) struct Scene {
     pub(super) disk: Option<Disk>,
     pub(super) downs: Downs,
     opened: Instant,
-    install: Install,
+    pub(super) install: Install,
     redis: redis::Client,
     http: reqwest::Client,
     /// One fault at a time for each process and wire; others wait.
@@ -131,6 +134,26 @@ impl Scene {
             stack::processes(Profile::Torture).ok()?.get(name).copied()
         })
         .await
+    }
+
+    /// Waits a little until a process of ours has a job in its hands, since that is when it should be broken.
+    pub(super) async fn is_at_work(&self, target: Target, process: Identity) {
+        let Target::Role(name) = target else { return };
+        let begun = Instant::now();
+        while !matches!(stack::of_role(name), "api" | "dispatch") && begun.elapsed() < LONGEST_WAIT_FOR_WORK {
+            let holds: Result<bool, _> = sqlx::query_scalar(
+                "SELECT EXISTS (SELECT FROM jobs WHERE claimed_by = (SELECT id FROM workers WHERE pid = $1
+                                                                     ORDER BY started_at DESC LIMIT 1))",
+            )
+            .bind(i64::from(process.pid))
+            .fetch_one(&self.pool)
+            .await;
+            // A database that is away is no reason to wait.
+            if holds.unwrap_or(true) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     /// Notes the end of a process of ours, now.
