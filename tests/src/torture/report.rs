@@ -18,6 +18,28 @@ const ENOUGH_RESCUES: usize = 20;
 /// So many killed processes of ours leave at least one job behind.
 const ENOUGH_KILLS: usize = 40;
 
+/// Findings under these of the judge's rules say that something happened more often than it should.
+const DOUBLED: [&str; 12] = [
+    "a job ends once",
+    "a refused delivery leaves nothing",
+    "a repeated delivery is taken once",
+    "an acknowledged decision is recorded once",
+    "an event is mailed under one Message-ID",
+    "each movement happens once",
+    "no payout that nobody asked for",
+    "no purchase that nobody made",
+    "nothing is taken in that nobody sent",
+    "the bank debits a payout at most once",
+    "the bank knows only payouts of ours",
+    "whoever settles a job holds its claim",
+];
+const AUDIT: [&str; 2] = ["the audit is clean", "the chain of seals holds"];
+/// Rules of our own.
+const HEALS: &str = "everything is there again";
+const TOLD: &str = "every story is told to its end";
+const RESCUED: &str = "the jobs of the dead are claimed in time";
+const OWN: [&str; 3] = [HEALS, TOLD, RESCUED];
+
 /// What was seen besides the load and the rescues.
 #[derive(Debug)]
 pub(super) struct Outcome {
@@ -113,16 +135,14 @@ impl Report {
             slowest_rescues: rescues.slowest,
             timeline: outcome.struck,
         };
-        let told = |rule: &str, what: Vec<String>| {
-            what.into_iter().map(move |what| (rule.to_owned(), what)).collect::<Vec<_>>()
-        };
-        new.findings.extend(told("heals", outcome.troubles));
-        new.findings.extend(told("stories", driven.faults));
+        let under = |rule: &'static str| move |what: String| (rule.to_owned(), what);
+        new.findings.extend(outcome.troubles.into_iter().map(under(HEALS)));
+        new.findings.extend(driven.faults.into_iter().map(under(TOLD)));
         if new.rescues.count >= ENOUGH_RESCUES && new.rescues.p99 >= RESCUED_WITHIN.as_secs_f64() {
-            new.findings.push(("rescues".to_owned(), format!("p99 is {:.1} s", new.rescues.p99)));
+            new.findings.push((RESCUED.to_owned(), format!("p99 is {:.1} s", new.rescues.p99)));
         }
         if new.rescues.count == 0 && new.kills() >= ENOUGH_KILLS {
-            new.findings.push(("rescues".to_owned(), "none was seen".to_owned()));
+            new.findings.push((RESCUED.to_owned(), "none was seen".to_owned()));
         }
         new.verdict = new.line();
         new
@@ -144,17 +164,25 @@ impl Report {
     pub(super) fn line(&self) -> String {
         let others = self.faults.values().sum::<usize>() - self.kills();
         let of = |rules: &[&str]| self.findings.iter().filter(|(rule, _)| rules.contains(&rule.as_str())).count();
-        let audit = if of(&["audit"]) == 0 { "audit clean" } else { "audit NOT CLEAN" };
-        format!(
-            "torture: seed {}: {}: {} kills, {} other faults, {} operations acknowledged, {} findings, {audit}, rescues {}",
+        let (doubled, audit, own) = (of(&DOUBLED), of(&AUDIT), of(&OWN));
+        let lost = self.findings.len() - doubled - audit - own;
+        let mut line = format!(
+            "torture: seed {}: {}: {} kills, {} other faults, {} operations acknowledged, {} lost, {} doubled, audit {}, \
+             rescues {}",
             self.seed,
             if self.passed() { "PASSED" } else { "FAILED" },
             grouped(self.kills()),
             grouped(others),
             grouped(self.acknowledged.values().sum()),
-            self.findings.len(),
+            grouped(lost),
+            grouped(doubled),
+            if audit == 0 { "clean" } else { "NOT CLEAN" },
             self.rescues,
-        )
+        );
+        if own > 0 {
+            line.push_str(&format!(", {own} things that did not come back in time"));
+        }
+        line
     }
 
     /// The tables.
