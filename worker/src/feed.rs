@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 use shared::batch::reason;
+use shared::db;
 use shared::ids::JobId;
 use shared::jobs::redis::{HINT, lists, read_id};
 use shared::jobs::{Claimed, Push, Pushes, Queue, claim};
@@ -26,6 +27,8 @@ use crate::process::Context;
 const BLOCK_SECONDS: u32 = 1;
 /// Longer than the block: a silent connection is a broken one.
 const RESPONSE: Duration = Duration::from_secs(4);
+/// How long the database may take for a claim.
+const ANSWER: Duration = Duration::from_secs(5);
 /// Hints are no more frequent.
 const HINT_PERIOD: Duration = Duration::from_millis(20);
 
@@ -171,7 +174,7 @@ impl Feed {
     async fn claim(&self, ids: &[JobId]) {
         let Context { pool, clock, worker, .. } = &self.context;
         let claimed = async { claim::claim(&mut *pool.acquire().await?, clock.now(), *worker, self.queue, ids).await };
-        let claimed = match torture::around("jobs.claim", claimed).await {
+        let claimed = match db::in_time(ANSWER, torture::around("jobs.claim", claimed)).await {
             Ok(claimed) => claimed,
             Err(error) => {
                 tracing::warn!(queue = self.queue.as_str(), error = reason(&error), ids = ids.len(), "no claim");
@@ -194,7 +197,8 @@ impl Feed {
         metrics::counter!("clicknback_jobs_dropped_total", "queue" => self.queue.as_str())
             .increment(unclaimed.len() as u64);
         let forgotten = async { claim::forget_pushes(&mut *self.context.pool.acquire().await?, &unclaimed).await };
-        if let Err(error) = torture::around("jobs.forget_unclaimed", forgotten).await {
+        let forgotten = torture::around("jobs.forget_unclaimed", forgotten);
+        if let Err(error) = db::in_time(ANSWER, forgotten).await {
             tracing::debug!(error = reason(&error), "dropped ids wait for their push to lapse");
         }
     }
@@ -209,7 +213,7 @@ impl Feed {
                 torture::around("jobs.undo_claim", claim::give_back_unknown(conn, *worker, ids, &held)).await?;
                 torture::around("jobs.forget_undone", claim::forget_pushes(conn, ids)).await
             };
-            match undone.await {
+            match db::in_time(ANSWER, undone).await {
                 Ok(_) => return,
                 Err(error) => tracing::debug!(error = reason(&error), "waiting to undo a claim"),
             }

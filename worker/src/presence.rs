@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use shared::batch::reason;
-use shared::db::StoreError;
+use shared::db::{self, StoreError};
 use shared::ids::{JobId, WorkerId};
 use shared::jobs::workers::{self, Introduction};
 use shared::torture;
@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::private::Health;
 
 const PERIOD: Duration = Duration::from_secs(2);
+/// How long the database may take for one of these statements.
+const ANSWER: Duration = Duration::from_secs(4);
 
 /// The row of this process in `workers`, written by one at a time.
 #[derive(Debug)]
@@ -57,7 +59,7 @@ impl Presence {
             state.version += 1;
             state.version
         };
-        let result = self.write(mine).await;
+        let result = db::in_time(ANSWER, self.write(mine)).await;
         if result.is_err() {
             self.finish(jobs);
         }
@@ -98,7 +100,7 @@ impl Presence {
 
     /// The first heartbeat: waits for the database.
     pub async fn introduce(&self, stop: &CancellationToken) {
-        while let Err(error) = self.beat().await {
+        while let Err(error) = db::in_time(ANSWER, self.beat()).await {
             tracing::warn!(error = reason(&error), "waiting for PostgreSQL");
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
@@ -117,15 +119,14 @@ impl Presence {
             if stop.is_cancelled() && Arc::strong_count(&self) == 1 {
                 return;
             }
-            match tokio::time::timeout(PERIOD * 2, self.beat()).await {
-                Ok(Ok(new)) => {
+            match db::in_time(ANSWER, self.beat()).await {
+                Ok(new) => {
                     health.heart_beat();
                     if new {
                         tracing::warn!("this process was taken for dead; its jobs belong to others");
                     }
                 }
-                Ok(Err(error)) => tracing::warn!(error = reason(&error), "no heartbeat"),
-                Err(_) => tracing::warn!("no heartbeat: PostgreSQL does not answer"),
+                Err(error) => tracing::warn!(error = reason(&error), "no heartbeat"),
             }
         }
     }
@@ -138,7 +139,7 @@ impl Presence {
         let mut written = self.written.lock().await;
         *written = None;
         let left = async { workers::leave(&mut *self.pool.acquire().await?, self.id()).await };
-        torture::around("workers.leave", left).await
+        db::in_time(ANSWER, torture::around("workers.leave", left)).await
     }
 
     fn snapshot(&self) -> (u64, Vec<JobId>) {

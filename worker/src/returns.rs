@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::batch::reason;
-use shared::db::StoreError;
+use shared::db::{self, StoreError};
 use shared::ids::JobId;
 use shared::jobs::{Claimed, Push, Pushes, claim};
 use shared::torture;
@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::held::Held;
 use crate::process::Context;
+
+/// How long the database may take.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Takes claims back to PostgreSQL in the background, for as long as it takes.
 #[derive(Debug, Clone)]
@@ -54,7 +57,7 @@ async fn run(
         let stopping = stop.is_cancelled();
         let claims: Vec<_> = jobs.iter().map(|job| (job.id, job.fence)).collect();
         let freed = loop {
-            match give_back(&context, &claims, stopping).await {
+            match db::in_time(ANSWER, give_back(&context, &claims, stopping)).await {
                 Ok(freed) => break freed,
                 Err(error) => tracing::warn!(error = reason(&error), jobs = claims.len(), "jobs wait to be given back"),
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
-use shared::batch::{Batcher, FlushError, SubmitError};
+use shared::batch::{self, Batcher, FlushError, SubmitError};
 use shared::clock::Clock;
 use shared::db::{StoreError, commit};
 use shared::deliveries::{Answer, Incoming};
@@ -47,11 +47,11 @@ impl Intake {
     /// Starts on the present runtime. Without a pusher new jobs wait for dispatch.
     #[must_use]
     pub fn start(pool: PgPool, clock: Clock, pusher: Option<Pusher>) -> Self {
-        let limits = shared::batch::Limits::default();
+        let limits = batch::Limits::default();
         let weigh = |incoming: &Incoming| incoming.body.len();
         let batcher = Batcher::start_weighed(limits, weigh, move |items| {
             let (pool, clock, pusher) = (pool.clone(), clock.clone(), pusher.clone());
-            async move { flush(&pool, &clock, pusher.as_ref(), &items).await }.boxed()
+            async move { batch::in_time(flush(&pool, &clock, pusher.as_ref(), &items)).await }.boxed()
         });
         Self { batcher }
     }

@@ -15,6 +15,7 @@ use sqlx::PgPool;
 use tokio::sync::{Mutex, Notify};
 
 use super::{Pushes, Queue, Room, claim, queues};
+use crate::db::in_time;
 use crate::ids::JobId;
 use crate::torture;
 
@@ -23,6 +24,9 @@ pub const HINT: &str = "cnb:hint";
 const TICK: &str = "cnb:tick";
 /// No caller waits longer for a push.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long PostgreSQL may take for a question of the pusher.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// The two lists of a queue, in the order in which they are popped.
 #[must_use]
@@ -250,7 +254,8 @@ impl Shared {
             return;
         }
         let forgotten = async { claim::forget_pushes(&mut *pool.acquire().await?, &unsent).await };
-        if let Err(error) = torture::around("redis.forget_unsent", forgotten).await {
+        let forgotten = torture::around("redis.forget_unsent", forgotten);
+        if let Err(error) = in_time(ANSWER, forgotten).await {
             tracing::debug!(
                 error = crate::batch::reason(&error),
                 ids = unsent.len(),
@@ -260,8 +265,8 @@ impl Shared {
     }
 
     async fn read_settings(&self, pool: &PgPool) {
-        let settings = async { queues::settings(&mut *pool.acquire().await?).await }.await;
-        match settings {
+        let settings = async { queues::settings(&mut *pool.acquire().await?).await };
+        match in_time(ANSWER, settings).await {
             Ok(settings) => settings.iter().for_each(|settings| self.room.set(settings)),
             Err(error) => tracing::debug!(error = crate::batch::reason(&error), "queue settings cannot be read"),
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use metrics::counter;
 use shared::clock::Clock;
-use shared::db::commit;
+use shared::db::{self, commit};
 use shared::jobs::redis::Pusher;
 use shared::jobs::{Pushes, Room};
 use shared::payouts::{self, Booked};
@@ -21,6 +21,9 @@ use super::Rail;
 const PERIOD: Duration = Duration::from_secs(1);
 /// The same, after a look that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
+
+/// How long a look may take.
+const READ: Duration = Duration::from_secs(60);
 
 /// Reads a rail's statement until it is stopped. Any number of processes may do this at once.
 #[derive(Debug)]
@@ -40,7 +43,9 @@ impl<R: Rail> Reader<R> {
     pub async fn run(self, stop: CancellationToken) {
         let mut failing = false;
         while !stop.is_cancelled() {
-            let period = match read(&self.pool, &self.clock, &self.pusher.room(), &*self.rail).await {
+            let room = self.pusher.room();
+            let reading = read(&self.pool, &self.clock, &room, &*self.rail);
+            let period = match db::in_time(READ, reading).await {
                 Ok((booked, pushes)) => {
                     if failing {
                         info!("The bank's statement is read again");
