@@ -6,9 +6,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use tests::demo::run::{self, Options};
 use tests::load::{self, reads};
-use tests::measure;
 use tests::stack::{Profile, command, supervise};
-use tests::{controls, crash_points};
+use tests::{controls, crash_points, measure, torture};
 
 #[derive(Parser)]
 #[command(about = "Private servers and the whole stack, for development, tests and the demo")]
@@ -40,6 +39,8 @@ enum Command {
     Controls(controls::Options),
     /// Play a day on a fresh stack and compare what became of it
     Demo(Options),
+    /// Break everything at seeded moments under a seeded load, and judge what is left
+    Torture(torture::Options),
     /// Measure a stack that is up: idle latency, memory, a backlog drained
     Measure(measure::Options),
     /// Fill the database of a stack that is up with years of purchases
@@ -92,6 +93,13 @@ async fn main() -> Result<ExitCode> {
         }
         Command::Controls(options) => {
             if controls::run(&options).await? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Command::Torture(options) => {
+            if torture::run(&options).await? {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE
