@@ -14,6 +14,7 @@ mod backup;
 mod cli;
 mod concurrency;
 mod contract;
+mod crash_points;
 mod fuzz;
 mod history;
 mod intake;

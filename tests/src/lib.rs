@@ -1,6 +1,8 @@
 //! The harness of all tests: real PostgreSQL, real Redis, a clock moved by hand, and the sandbox peers.
 
 pub mod contract;
+pub mod controls;
+pub mod crash_points;
 pub mod database;
 pub mod demo;
 pub mod history;

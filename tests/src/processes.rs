@@ -35,10 +35,15 @@ impl Identity {
 
     /// Sends a signal (`TERM`, `KILL`, `INT`, …) if it is still the same process.
     pub fn signal(self, name: &str) {
-        if self.is_alive() {
-            // The shell's own `kill`: there is a shell everywhere, and no unsafe call is needed.
-            let _ = std::process::Command::new("/bin/sh").args(["-c", &format!("kill -{name} {}", self.pid)]).status();
-        }
+        signal_all(&[self], name);
+    }
+
+    /// The processes it has started and that live now.
+    #[must_use]
+    pub fn children(self) -> Vec<Self> {
+        let Ok(all) = std::fs::read_dir("/proc") else { return Vec::new() };
+        let pids = all.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        pids.filter(|pid| parent(*pid) == Some(self.pid)).filter_map(Self::of).collect()
     }
 
     /// Asks it to end and waits; ends it by force after `patience`.
@@ -55,6 +60,21 @@ impl Identity {
             }
         }
     }
+}
+
+/// Sends a signal to all that are still the same processes, in this order and at once.
+pub fn signal_all(processes: &[Identity], name: &str) {
+    let alive: Vec<String> = processes.iter().filter(|one| one.is_alive()).map(|one| one.pid.to_string()).collect();
+    if !alive.is_empty() {
+        // The shell's own `kill`: there is a shell everywhere, and no unsafe call is needed.
+        let _ =
+            std::process::Command::new("/bin/sh").args(["-c", &format!("kill -{name} {}", alive.join(" "))]).status();
+    }
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 impl std::fmt::Display for Identity {

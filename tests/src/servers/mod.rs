@@ -65,8 +65,13 @@ pub fn data_directory() -> Result<PathBuf> {
 fn make_private(directory: &Path) -> Result<()> {
     std::fs::create_dir_all(directory)?;
     std::fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+    give_to_servers(directory)
+}
+
+/// Makes a file or directory belong to whom the servers run as.
+fn give_to_servers(path: &Path) -> Result<()> {
     if let Some((user, group)) = processes::unprivileged()? {
-        std::os::unix::fs::chown(directory, Some(user), Some(group))?;
+        std::os::unix::fs::chown(path, Some(user), Some(group))?;
     }
     Ok(())
 }

@@ -13,6 +13,9 @@ use crate::processes::{self, Identity};
 /// The superuser of a private PostgreSQL; it owns the databases and runs the migrations.
 pub const OWNER: &str = "clicknback";
 
+/// So that measurements are not about checkpoints.
+const LOG_SIZE: &str = "4GB";
+
 /// One private PostgreSQL, running or not.
 #[derive(Debug, Clone)]
 pub struct Postgres {
@@ -23,6 +26,8 @@ pub struct Postgres {
     /// The owner's password.
     pub password: String,
     durable: bool,
+    /// How much of its log it keeps between two checkpoints, as PostgreSQL writes sizes.
+    pub log_size: &'static str,
 }
 
 impl Postgres {
@@ -40,15 +45,17 @@ impl Postgres {
         if data.join("PG_VERSION").exists() && secret.exists() && settled.exists() {
             let port = std::fs::read_to_string(&settled)?.trim().parse()?;
             let password = std::fs::read_to_string(&secret)?.trim().to_owned();
-            return Ok(Self { bin: programs.postgres_bin.clone(), data, port, password, durable });
-        }
-        if data.exists() {
-            std::fs::remove_dir_all(&data)?;
+            return Ok(Self { bin: programs.postgres_bin.clone(), data, port, password, durable, log_size: LOG_SIZE });
         }
         make_private(&data)?;
+        // Not the directory itself: it may be a disk of its own.
+        for entry in std::fs::read_dir(&data)? {
+            let path = entry?.path();
+            if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }?;
+        }
         let password = new_password();
         let port = processes::free_ports(1)?.first().copied().context("port")?;
-        let new = Self { bin: programs.postgres_bin.clone(), data, port, password, durable };
+        let new = Self { bin: programs.postgres_bin.clone(), data, port, password, durable, log_size: LOG_SIZE };
         new.initialise()?;
         write_secret(&secret, &new.password)?;
         std::fs::write(&settled, port.to_string())?;
@@ -88,7 +95,7 @@ impl Postgres {
             ("unix_socket_directories", ""),
             ("max_connections", "200"),
             ("shared_buffers", "256MB"),
-            ("max_wal_size", "4GB"),
+            ("max_wal_size", self.log_size),
             ("checkpoint_timeout", "15min"),
             ("wal_compression", "on"),
             ("jit", "off"),

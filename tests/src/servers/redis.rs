@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::{Programs, make_private, set_apart};
+use super::{Programs, give_to_servers, make_private, set_apart};
 use crate::processes;
 
 /// One private Redis, running or not. It has 256 databases, so that each test can have its own.
@@ -70,6 +70,34 @@ impl Redis {
         }
         set_apart(&mut command)?;
         Ok(command)
+    }
+
+    /// Puts the contents of a dump (`SAVE`) in the place of all it has. It must not run.
+    ///
+    /// # Errors
+    /// When its files cannot be written.
+    pub fn restore(&self, dump: &[u8]) -> Result<()> {
+        // With an append-only file it reads nothing else, so the dump becomes the base of a new one.
+        let files = self.data.join("appendonlydir");
+        std::fs::remove_dir_all(&files)?;
+        make_private(&files)?;
+        let base = "appendonly.aof.1.base.rdb";
+        std::fs::write(files.join(base), dump)?;
+        std::fs::write(files.join("appendonly.aof.1.incr.aof"), "")?;
+        let manifest = format!("file {base} seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n");
+        std::fs::write(files.join("appendonly.aof.manifest"), manifest)?;
+        for file in std::fs::read_dir(&files)? {
+            give_to_servers(&file?.path())?;
+        }
+        Ok(())
+    }
+
+    /// What the last `SAVE` has written.
+    ///
+    /// # Errors
+    /// When there was none.
+    pub fn dump(&self) -> Result<Vec<u8>> {
+        std::fs::read(self.data.join("dump.rdb")).context("dump.rdb")
     }
 
     /// Its URL, without a database.

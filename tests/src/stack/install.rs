@@ -12,7 +12,7 @@ use crate::processes;
 use crate::servers::{new_password, write_secret};
 
 /// The database of a stack.
-pub(super) const DATABASE: &str = "clicknback";
+pub const DATABASE: &str = "clicknback";
 /// The administrator of a stack.
 pub(super) const ADMIN_EMAIL: &str = "admin@example.com";
 

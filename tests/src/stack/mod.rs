@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 pub use extra::{Extra, processes};
-pub use install::{Install, Ports};
+pub use install::{DATABASE, Install, Ports};
 pub use roles::{OURS, SECOND, of_role, programs};
 pub use supervisor::supervise;
 

@@ -92,7 +92,11 @@ struct Stack {
 impl Stack {
     fn new(profile: Profile, directory: PathBuf, install: Install) -> Result<Self> {
         let programs = Programs::load(&data_directory()?)?;
-        let postgres = Postgres::prepare(&programs, &directory, true)?;
+        let mut postgres = Postgres::prepare(&programs, &directory, true)?;
+        if profile == Profile::Torture {
+            // Its disk is small.
+            postgres.log_size = "128MB";
+        }
         let redis = Redis::prepare(&programs, &directory)?;
         let roles = roles::all(profile, &directory, &install, &postgres, &redis)?;
         for role in &roles {
