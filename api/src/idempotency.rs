@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use futures::future::BoxFuture;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use shared::db::Conn;
+use shared::db::{Conn, commit};
 use shared::idempotency::{self, Earlier, Scope};
 use shared::ids::UserId;
 use shared::jobs::Pushes;
@@ -85,7 +85,7 @@ pub async fn once(
     let scope = key.0.as_deref().map(|key| Scope { user, route, key });
     match judge(&mut tx, state, scope, fingerprint, work).await {
         Ok(Judged::Done(done)) => {
-            tx.commit().await?;
+            commit(tx, "idempotency.once").await?;
             state.push(done.pushes).await;
             Ok((done.status, Json(done.body)).into_response())
         }

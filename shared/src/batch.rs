@@ -12,7 +12,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::db::StoreError;
+use crate::db::{StoreError, silent};
 
 /// How much one transaction takes, and how much may wait for it.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +70,20 @@ impl FlushError {
     #[must_use]
     pub fn commit(error: sqlx::Error) -> Self {
         Self::Commit(error.into())
+    }
+}
+
+/// How long one flush may take. A connection whose peer vanished without a word would otherwise keep its flusher for ever.
+const FLUSH: Duration = Duration::from_secs(15);
+
+/// Waits for a flush, but not for ever.
+///
+/// # Errors
+/// [`FlushError::Commit`] when it did not end in time: it may have been committed. Else what `flush` answered.
+pub async fn in_time<A>(flush: impl Future<Output = Result<A, FlushError>>) -> Result<A, FlushError> {
+    match tokio::time::timeout(FLUSH, flush).await {
+        Ok(result) => result,
+        Err(_) => Err(FlushError::Commit(silent())),
     }
 }
 

@@ -31,7 +31,9 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match self {
             #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
-            Self::System => from_micros(micros(OffsetDateTime::now_utc())),
+            Self::System => {
+                from_micros(micros(OffsetDateTime::now_utc()).saturating_add(crate::torture::clock_offset()))
+            }
             Self::Manual(at) => from_micros(at.load(Ordering::SeqCst)),
         }
     }

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use uuid::Uuid;
+
+use crate::torture;
 
 /// A connection inside or outside a transaction.
 pub type Conn = PgConnection;
@@ -81,12 +83,54 @@ pub fn expect_rows(statement: &'static str, expected: usize, actual: u64) -> Res
     if expected == actual { Ok(()) } else { Err(StoreError::RowCount { statement, expected, actual }) }
 }
 
+/// A connection that does not answer a ping for so long is thrown away.
+const PING: Duration = Duration::from_secs(2);
+
+/// Waits for the database no longer than `limit`. Whatever was under way is abandoned: whether it was stored is unknown.
+///
+/// A peer that vanishes without a word leaves a connection on which an answer is awaited for ever, and no time-out of
+/// the server reaches it; so everything a process does again and again is bounded by this.
+///
+/// # Errors
+/// An I/O error of the kind `TimedOut`, or what `work` answered.
+pub async fn in_time<T, E: From<StoreError>>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(result) => result,
+        Err(_) => Err(E::from(silent())),
+    }
+}
+
+/// The error of a database that did not answer in time.
+pub(crate) fn silent() -> StoreError {
+    StoreError::Database(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "PostgreSQL is silent")))
+}
+
+async fn answers(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    match tokio::time::timeout(PING, conn.ping()).await {
+        Ok(answered) => answered.map(|()| true),
+        Err(_) => Err(sqlx::Error::PoolTimedOut),
+    }
+}
+
+/// Commits, between the crash points `name:before` and `name:after`: the only place that does.
+///
+/// # Errors
+/// As the database answers; without an answer it is not known whether it has happened.
+pub async fn commit(tx: Tx<'_>, name: &'static str) -> Result<(), sqlx::Error> {
+    torture::around(name, tx.commit()).await
+}
+
 /// A pool for one process. `application_name` shows in `pg_stat_activity`.
 ///
 /// Plans are cached per connection, those of foreign keys too, and one made while a table was empty reads it whole ever
 /// after: so these connections look things up by index whenever there is one (docs/decisions/0007), and live ten
 /// minutes at most. A transaction that idles
-/// five seconds is ended by the server, so that a stopped process cannot hold its locks for ever.
+/// five seconds is ended by the server, so that a stopped process cannot hold its locks for ever. A connection is
+/// pinged when it is taken and when it comes back, for two seconds at most: the pool's own ping waits for ever, and
+/// with as many silent connections as it may have the pool would be lost.
 ///
 /// # Errors
 /// When the URL cannot be read. The first connection is made when it is needed.
@@ -108,5 +152,8 @@ pub fn connect_lazy(database_url: &str, application_name: &str, max_connections:
         .min_connections(0)
         .max_lifetime(Duration::from_secs(600))
         .acquire_timeout(Duration::from_secs(5))
+        .test_before_acquire(false)
+        .before_acquire(|conn, _| Box::pin(answers(conn)))
+        .after_release(|conn, _| Box::pin(answers(conn)))
         .connect_lazy_with(options))
 }

@@ -40,4 +40,5 @@ pub mod payouts;
 pub mod purchases;
 pub mod reports;
 pub mod telemetry;
+pub mod torture;
 pub mod users;

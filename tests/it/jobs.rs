@@ -246,26 +246,14 @@ async fn introduce(pool: &PgPool, under_work: &[JobId]) -> WorkerId {
     who.id
 }
 
-/// A dispatch whose heartbeats came without a gap for long enough.
-pub(crate) async fn steady_dispatch(pool: &PgPool) -> WorkerId {
-    let id = introduce(pool, &[]).await;
-    sqlx::query("UPDATE workers SET gapless_since = now() - interval '1 minute' WHERE id = $1")
-        .bind(id)
-        .execute(pool)
-        .await
-        .unwrap();
-    id
-}
-
 async fn silence(pool: &PgPool, worker: WorkerId) {
-    let sql = "UPDATE workers SET heartbeat_at = now() - interval '9 seconds' WHERE id = $1";
+    let sql = "UPDATE workers SET heartbeat_watched = heartbeat_watched - interval '9 seconds' WHERE id = $1";
     sqlx::query(sql).bind(worker).execute(pool).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_poison_pill_dies_after_one_crash_in_company_and_three_alone() {
     let pool = database::fresh().await.unwrap().pool;
-    let dispatch = steady_dispatch(&pool).await;
     let id = ids(&store(&pool, &[job(Kind::ConfirmPurchase, Uuid::now_v7())]).await)[0];
     for crashes in 0..rescue::POISON_CRASHES {
         let worker = introduce(&pool, &[id]).await;
@@ -273,28 +261,27 @@ async fn a_poison_pill_dies_after_one_crash_in_company_and_three_alone() {
         assert_eq!(attempt.crashes, crashes);
         silence(&pool, worker).await;
         let conn = &mut *pool.acquire().await.unwrap();
-        assert!(rescue::someone_is_silent(conn, dispatch).await.unwrap());
-        let rescued = rescue::rescue(conn, NOON, dispatch).await.unwrap();
+        assert!(rescue::look(conn).await.unwrap());
+        let rescued = rescue::rescue(conn, NOON).await.unwrap();
         assert_eq!(rescued.crashed, 1);
         assert_eq!(rescued.poisoned, u64::from(crashes + 1 == rescue::POISON_CRASHES));
     }
     assert_eq!(count(&pool, "SELECT count(*) FROM jobs").await, 0);
     assert_eq!(count(&pool, "SELECT count(*) FROM jobs_dead WHERE crashes = 4 AND error LIKE 'poison pill%'").await, 1);
     assert_eq!(count(&pool, "SELECT count(*) FROM job_attempts WHERE outcome = 'crash'").await, 4);
-    assert_eq!(count(&pool, "SELECT count(*) FROM workers").await, 1, "only dispatch is left");
+    assert_eq!(count(&pool, "SELECT count(*) FROM workers").await, 0, "the dead are forgotten");
 }
 
 #[tokio::test]
 async fn a_crash_counts_only_for_what_had_started_and_an_answer_clears_it() {
     let pool = database::fresh().await.unwrap().pool;
-    let dispatch = steady_dispatch(&pool).await;
     let new: Vec<_> = (0..3).map(|_| job(Kind::ConfirmPurchase, Uuid::now_v7())).collect();
     let all = ids(&store(&pool, &new).await);
     let worker = introduce(&pool, &all[..1]).await;
     assert_eq!(take(&pool, worker, Queue::Confirm, &all).await.len(), 3);
     silence(&pool, worker).await;
     let conn = &mut *pool.acquire().await.unwrap();
-    let rescued = rescue::rescue(conn, NOON, dispatch).await.unwrap();
+    let rescued = rescue::rescue(conn, NOON).await.unwrap();
     assert_eq!(rescued, rescue::Rescued { freed: 3, crashed: 1, poisoned: 0 });
     let heir = WorkerId::new();
     for attempt in take(&pool, heir, Queue::Confirm, &all).await {
@@ -307,14 +294,13 @@ async fn a_crash_counts_only_for_what_had_started_and_an_answer_clears_it() {
 #[tokio::test]
 async fn a_poison_pill_that_was_woken_stays_live() {
     let pool = database::fresh().await.unwrap().pool;
-    let dispatch = steady_dispatch(&pool).await;
     let id = ids(&store(&pool, &[job(Kind::ConfirmPurchase, Uuid::now_v7())]).await)[0];
     let worker = introduce(&pool, &[id]).await;
     let attempt = take(&pool, worker, Queue::Confirm, &[id]).await.remove(0);
     run(&pool, "UPDATE jobs SET crashes = 3").await;
     let _pushes = store(&pool, &[job(attempt.kind, attempt.subject_id)]).await;
     silence(&pool, worker).await;
-    let rescued = rescue::rescue(&mut pool.acquire().await.unwrap(), NOON, dispatch).await.unwrap();
+    let rescued = rescue::rescue(&mut pool.acquire().await.unwrap(), NOON).await.unwrap();
     assert_eq!(rescued, rescue::Rescued { freed: 1, crashed: 1, poisoned: 0 });
     assert_eq!(count(&pool, "SELECT count(*) FROM jobs WHERE crashes = 1 AND NOT again").await, 1, "it runs alone");
 }
@@ -322,24 +308,42 @@ async fn a_poison_pill_that_was_woken_stays_live() {
 #[tokio::test]
 async fn claims_of_processes_without_a_row_are_freed_uncounted() {
     let pool = database::fresh().await.unwrap().pool;
-    let dispatch = steady_dispatch(&pool).await;
     claimed(&pool, WorkerId::new()).await;
     let conn = &mut *pool.acquire().await.unwrap();
-    assert!(!rescue::someone_is_silent(conn, dispatch).await.unwrap());
-    let rescued = rescue::rescue(conn, NOON, dispatch).await.unwrap();
+    assert!(!rescue::look(conn).await.unwrap());
+    let rescued = rescue::rescue(conn, NOON).await.unwrap();
     assert_eq!(rescued, rescue::Rescued { freed: 1, crashed: 0, poisoned: 0 });
 }
 
 #[tokio::test]
-async fn a_dispatch_that_was_itself_away_rescues_nothing() {
+async fn only_time_in_which_somebody_watched_makes_a_process_silent() {
     let pool = database::fresh().await.unwrap().pool;
-    let dispatch = introduce(&pool, &[]).await;
     let worker = introduce(&pool, &[]).await;
     claimed(&pool, worker).await;
-    silence(&pool, worker).await;
     let conn = &mut *pool.acquire().await.unwrap();
-    assert!(!rescue::someone_is_silent(conn, dispatch).await.unwrap());
-    assert_eq!(rescue::rescue(conn, NOON, dispatch).await.unwrap(), rescue::Rescued::default());
+    // An hour during which the database, or every dispatch, was away counts as the second of one look.
+    for look in 1..=9 {
+        run(&pool, "UPDATE rescue_clock SET looked_at = now() - interval '1 hour'").await;
+        assert_eq!(rescue::look(conn).await.unwrap(), look == 9, "after {look} looks");
+    }
+    // Looks that follow each other at once add next to nothing.
+    run(&pool, "UPDATE rescue_clock SET watched = '1 hour'").await;
+    for _ in 0..5 {
+        rescue::look(conn).await.unwrap();
+    }
+    let sql = "SELECT count(*) FROM rescue_clock WHERE watched < interval '1 hour 4 seconds'";
+    assert_eq!(count(&pool, sql).await, 1);
+    assert_eq!(rescue::rescue(conn, NOON).await.unwrap().freed, 1);
+}
+
+#[tokio::test]
+async fn a_clock_of_the_database_that_jumps_back_does_not_turn_the_watch_back() {
+    let pool = database::fresh().await.unwrap().pool;
+    let conn = &mut *pool.acquire().await.unwrap();
+    run(&pool, "UPDATE rescue_clock SET watched = '1 hour', looked_at = now() + interval '1 hour'").await;
+    rescue::look(conn).await.unwrap();
+    let sql = "SELECT count(*) FROM rescue_clock WHERE watched = '1 hour' AND looked_at < now() + interval '1 minute'";
+    assert_eq!(count(&pool, sql).await, 1);
 }
 
 #[tokio::test]

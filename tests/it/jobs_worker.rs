@@ -10,6 +10,7 @@ use shared::clock::Timestamp;
 use shared::db::{Conn, StoreError};
 use shared::ids::WorkerId;
 use shared::jobs::{self, Claimed, Kind, Outcome, Pushes, Queue, Room, Worked, queues};
+use tests::wire::{Direction, Wire};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +41,11 @@ struct Running {
 
 impl Running {
     fn set(bench: &Bench, stage: impl SetStage) -> Self {
-        let (settings, stop) = (settings(bench), CancellationToken::new());
+        Self::set_with(settings(bench), stage)
+    }
+
+    fn set_with(settings: Settings, stage: impl SetStage) -> Self {
+        let stop = CancellationToken::new();
         let token = stop.clone();
         Self { stop, ended: tokio::spawn(async move { runtime::serve_set_stage(stage, &settings, None, token).await }) }
     }
@@ -55,7 +60,11 @@ impl Running {
     }
 
     fn dispatch(bench: &Bench) -> Self {
-        let (settings, stop) = (settings(bench), CancellationToken::new());
+        Self::dispatch_with(settings(bench))
+    }
+
+    fn dispatch_with(settings: Settings) -> Self {
+        let stop = CancellationToken::new();
         let token = stop.clone();
         let cron = Cron::housekeeping();
         Self { stop, ended: tokio::spawn(async move { dispatch::serve(cron, &settings, None, token).await }) }
@@ -338,4 +347,38 @@ async fn a_waiting_job_starts_at_once_on_an_idle_worker() {
     store_and_push(&bench, &confirms(1)).await;
     eventually("done", || async { count(pool, LIVE).await == 0 }).await;
     worker.stop().await;
+}
+
+/// Every connection of a worker and of dispatch loses one direction for ever, in the middle of work; nobody closes any.
+async fn work_goes_on_after_silence(direction: Direction) {
+    let bench = Bench::new().await;
+    let through = async |url: &str| Wire::of_url(url, 1).await.unwrap();
+    let ((database, database_url), (redis, redis_url)) =
+        (through(&bench.database.url).await, through(&bench.redis_url).await);
+    let settings = Settings { database_url, redis_url, ..settings(&bench) };
+    let started = Arc::new(AtomicUsize::new(0));
+    let stage = Slow { started: Arc::clone(&started), go: Arc::new(Semaphore::new(1_000)) };
+    let (worker, dispatch) = (Running::set_with(settings.clone(), stage), Running::dispatch_with(settings));
+    let new: Vec<_> = (0..50).map(|_| job(Kind::ConfirmPurchase, Uuid::now_v7())).collect();
+    let _left_to_dispatch = store(&bench.database.pool, &new).await;
+    eventually("work has begun", async || started.load(Ordering::SeqCst) > 0).await;
+    database.swallow(direction);
+    redis.swallow(direction);
+    let more: Vec<_> = (0..50).map(|_| job(Kind::ConfirmPurchase, Uuid::now_v7())).collect();
+    let _left_to_dispatch = store(&bench.database.pool, &more).await;
+    eventually("all is done", async || count(&bench.database.pool, LIVE).await == 0).await;
+    let done = "SELECT count(*) FROM jobs_done";
+    assert_eq!(count(&bench.database.pool, done).await, 100, "each once");
+    worker.stop().await;
+    dispatch.stop().await;
+}
+
+#[tokio::test]
+async fn work_goes_on_when_nothing_reaches_the_servers_and_nobody_says_so() {
+    work_goes_on_after_silence(Direction::There).await;
+}
+
+#[tokio::test]
+async fn work_goes_on_when_no_answer_comes_back_and_nobody_says_so() {
+    work_goes_on_after_silence(Direction::Back).await;
 }

@@ -10,10 +10,12 @@
 
 mod audit;
 mod auditor;
+mod backup;
 mod cli;
 mod concurrency;
 mod contract;
 mod fuzz;
+mod history;
 mod intake;
 mod jobs;
 mod jobs_dispatch;

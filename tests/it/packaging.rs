@@ -90,3 +90,25 @@ fn the_image_runs_as_nobody_in_particular_and_builds_without_a_database() {
         assert!(dockerfile.contains(program), "{program} is not in the image");
     }
 }
+
+#[test]
+fn what_is_built_to_be_run_has_no_crash_points() {
+    // Features unite over what is built together: the image must name its packages, and none of them may ask for it.
+    let dockerfile = read("Dockerfile");
+    let builds: Vec<&str> = dockerfile.lines().filter(|line| line.contains("cargo build")).collect();
+    assert_eq!(builds.len(), 1);
+    assert!(builds[0].contains("--package api --package worker --bins"), "{}", builds[0]);
+    for forbidden in ["--workspace", "--all", "--features", "-F", "--package tests", "-p "] {
+        assert!(!builds[0].contains(forbidden), "{}", builds[0]);
+    }
+    for package in ["shared", "api", "worker"] {
+        let manifest = read(&format!("{package}/Cargo.toml"));
+        let lines: Vec<&str> = manifest.lines().filter(|line| line.contains("torture")).collect();
+        let expected: &[&str] = if package == "shared" { &["torture = []"] } else { &[] };
+        assert_eq!(lines, expected, "{package}");
+        assert!(!manifest.contains("default ="), "{package}: a default feature could ask for it");
+    }
+    let workspace = read("Cargo.toml");
+    assert!(!workspace.contains("torture"));
+    assert!(read("tests/Cargo.toml").contains(r#"shared = { workspace = true, features = ["torture"] }"#));
+}

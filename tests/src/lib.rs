@@ -3,13 +3,15 @@
 pub mod contract;
 pub mod database;
 pub mod demo;
+pub mod history;
 pub mod load;
 pub mod logged;
 pub mod measure;
 pub mod network;
 pub mod processes;
-pub mod proxy;
 pub mod sandbox;
 pub mod servers;
 pub mod stack;
+pub mod torture;
+pub mod wire;
 pub mod world;

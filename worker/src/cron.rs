@@ -8,6 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use shared::idempotency;
 use shared::jobs::{cron, workers};
+use shared::torture;
 
 use crate::process::Context;
 
@@ -24,21 +25,25 @@ impl Cron {
         Self::default()
             .with("ensure_partitions", |context| {
                 async move {
-                    let made = cron::ensure_partitions(&mut *context.pool.acquire().await?).await?;
+                    let conn = &mut *context.pool.acquire().await?;
+                    let made = torture::around("cron.ensure_partitions", cron::ensure_partitions(conn)).await?;
                     Ok(format!("{made} made"))
                 }
                 .boxed()
             })
             .with("forget_old_keys", |context| {
                 async move {
-                    let gone = idempotency::forget(&mut *context.pool.acquire().await?, context.clock.now()).await?;
+                    let conn = &mut *context.pool.acquire().await?;
+                    let forgetting = idempotency::forget(conn, context.clock.now());
+                    let gone = torture::around("cron.forget_old_keys", forgetting).await?;
                     Ok(format!("{gone} forgotten"))
                 }
                 .boxed()
             })
             .with("forget_old_workers", |context| {
                 async move {
-                    let gone = workers::forget_old(&mut *context.pool.acquire().await?).await?;
+                    let conn = &mut *context.pool.acquire().await?;
+                    let gone = torture::around("cron.forget_old_workers", workers::forget_old(conn)).await?;
                     Ok(format!("{gone} forgotten"))
                 }
                 .boxed()
@@ -75,7 +80,9 @@ pub async fn forget_old_tokens(context: Context) -> Result<String> {
     let mut gone = 0;
     // Bounded: what is left is for the next run.
     for _ in 0..100 {
-        let slice = shared::users::forget_old_tokens(&mut *context.pool.acquire().await?, context.clock.now()).await?;
+        let conn = &mut *context.pool.acquire().await?;
+        let forgetting = shared::users::forget_old_tokens(conn, context.clock.now());
+        let slice = torture::around("cron.forget_old_tokens", forgetting).await?;
         gone += slice;
         if slice == 0 {
             break;

@@ -13,9 +13,10 @@ use futures::{FutureExt, StreamExt};
 use metrics_exporter_prometheus::PrometheusHandle;
 use shared::auditor;
 use shared::batch::reason;
-use shared::db::StoreError;
+use shared::db::{self, StoreError};
 use shared::jobs::redis::HINT;
 use shared::jobs::{Queue, cron, dispatch as store, queues, rescue};
+use shared::torture;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,12 @@ const HINT_PERIOD: Duration = Duration::from_millis(10);
 const REFILL_CHUNK: u64 = 10_000;
 /// Passes of the auditor, and seals, in one step at most; what is left is for the next second.
 const ROUNDS: usize = 20;
+/// How long a short step may take.
+const SHORT: Duration = Duration::from_secs(10);
+/// How long a long one may take; a full audit takes minutes.
+const LONG: Duration = Duration::from_secs(600);
+/// Without hints for so long, the subscription is made anew.
+const RESUBSCRIBE: Duration = Duration::from_secs(30);
 /// Claims of processes without a row are looked for this often.
 const ORPHAN_PERIOD: Duration = Duration::from_secs(10);
 
@@ -49,24 +56,24 @@ pub async fn serve(
     let mut loops = JoinSet::new();
     loops.spawn(listen(Arc::clone(&dispatch), settings.redis_url.clone()));
     loops.spawn(refill_for_ever(Arc::clone(&dispatch), Arc::clone(&process.health)));
-    loops.spawn(every(Duration::from_secs(1), "tick", Arc::clone(&dispatch), |d| {
+    loops.spawn(every(Duration::from_secs(1), "tick", SHORT, Arc::clone(&dispatch), |d| {
         async move { d.tick().await.map(drop) }.boxed()
     }));
     loops.spawn(rescue_for_ever(Arc::clone(&dispatch)));
-    loops.spawn(every(Duration::from_secs(1), "rates", Arc::clone(&dispatch), |d| {
+    loops.spawn(every(Duration::from_secs(1), "rates", SHORT, Arc::clone(&dispatch), |d| {
         async move { d.measure().await }.boxed()
     }));
-    loops.spawn(every(Duration::from_secs(1), "audit", Arc::clone(&dispatch), |d| {
+    loops.spawn(every(Duration::from_secs(1), "audit", LONG, Arc::clone(&dispatch), |d| {
         async move { d.audit().await.map(drop) }.boxed()
     }));
-    loops.spawn(every(Duration::from_secs(1), "seal", Arc::clone(&dispatch), |d| {
+    loops.spawn(every(Duration::from_secs(1), "seal", LONG, Arc::clone(&dispatch), |d| {
         async move { d.seal().await.map(drop) }.boxed()
     }));
-    loops.spawn(every(Duration::from_secs(2), "ages", Arc::clone(&dispatch), |d| {
+    loops.spawn(every(Duration::from_secs(2), "ages", SHORT, Arc::clone(&dispatch), |d| {
         async move { d.show_ages().await }.boxed()
     }));
     let cron = Arc::new(cron);
-    loops.spawn(every(Duration::from_secs(1), "cron", Arc::clone(&dispatch), move |d| {
+    loops.spawn(every(Duration::from_secs(1), "cron", LONG, Arc::clone(&dispatch), move |d| {
         let cron = Arc::clone(&cron);
         async move { d.run_cron(&cron).await }.boxed()
     }));
@@ -121,6 +128,9 @@ impl Dispatch {
             let open: Vec<_> = rooms.iter().copied().filter(|(_, room)| *room > 0).collect();
             let pushes = store::take_due(conn, clock.now(), &open).await?;
             let count = pushes.0.len();
+            if count > 0 {
+                torture::point("dispatch.take_due", "after");
+            }
             total += count;
             let filled = |(queue, room): &(Queue, u64)| {
                 pushes.0.iter().filter(|push| push.queue == *queue).count() as u64 == *room
@@ -147,12 +157,14 @@ impl Dispatch {
         let known = store::tick(&mut *pool.acquire().await?).await?;
         let tick = pusher.tick().await?;
         if tick > known {
-            store::set_tick(&mut *pool.acquire().await?, tick).await?;
+            let remembered = async { store::set_tick(&mut *pool.acquire().await?, tick).await };
+            torture::around("dispatch.remember_tick", remembered).await?;
             return Ok(false);
         }
         // The tick is set last: should a step fail, the next look finds it low again.
         pusher.empty_lists().await?;
-        let waiting = store::forget_all_pushes(&mut *pool.acquire().await?, clock.now()).await?;
+        let forgotten = async { store::forget_all_pushes(&mut *pool.acquire().await?, clock.now()).await };
+        let waiting = torture::around("dispatch.forget_pushes", forgotten).await?;
         pusher.set_tick(known.saturating_add(1)).await?;
         tracing::warn!(waiting, known, tick, "Redis was emptied or restored; its lists start over");
         self.more.store(true, Ordering::Relaxed);
@@ -165,13 +177,15 @@ impl Dispatch {
     /// # Errors
     /// When PostgreSQL does not answer.
     pub async fn rescue(&self, orphans: bool) -> Result<rescue::Rescued, StoreError> {
-        let Context { pool, clock, worker, .. } = &self.context;
+        let Context { pool, clock, .. } = &self.context;
         let conn = &mut *pool.acquire().await?;
-        if !rescue::someone_is_silent(conn, *worker).await? && !orphans {
+        if !rescue::look(conn).await? && !orphans {
             return Ok(rescue::Rescued::default());
         }
-        let rescued = rescue::rescue(conn, clock.now(), *worker).await?;
+        torture::point("dispatch.rescue", "before");
+        let rescued = rescue::rescue(conn, clock.now()).await?;
         if rescued != rescue::Rescued::default() {
+            torture::point("dispatch.rescue", "after");
             metrics::counter!("clicknback_jobs_rescued_total").increment(rescued.freed);
             metrics::counter!("clicknback_jobs_crashed_total").increment(rescued.crashed);
             metrics::counter!("clicknback_jobs_poisoned_total").increment(rescued.poisoned);
@@ -199,7 +213,7 @@ impl Dispatch {
             let measured = u32::try_from(now.saturating_sub(*before)).unwrap_or(u32::MAX);
             let rate = measured.max(settings.rate - settings.rate.div_ceil(16));
             if rate.abs_diff(settings.rate) > settings.rate / 20 {
-                queues::set_rate(conn, settings.queue, rate).await?;
+                torture::around("dispatch.set_rate", queues::set_rate(conn, settings.queue, rate)).await?;
             }
         }
         Ok(())
@@ -262,6 +276,7 @@ impl Dispatch {
         let pool = &self.context.pool;
         let known: Vec<&str> = cron_jobs.0.keys().copied().collect();
         for name in cron::take_due(&mut *pool.acquire().await?, &known).await? {
+            torture::point("dispatch.take_cron", "after");
             let Some(run) = cron_jobs.0.get(name.as_str()) else { continue };
             let result = match AssertUnwindSafe(run(self.context.clone())).catch_unwind().await {
                 Ok(Ok(result)) => result,
@@ -274,7 +289,8 @@ impl Dispatch {
                     "failed: panicked".to_owned()
                 }
             };
-            cron::set_result(&mut *pool.acquire().await?, &name, &result).await?;
+            let told = async { cron::set_result(&mut *pool.acquire().await?, &name, &result).await };
+            torture::around("dispatch.set_cron_result", told).await?;
         }
         Ok(())
     }
@@ -283,7 +299,7 @@ impl Dispatch {
 async fn refill_for_ever(dispatch: Arc<Dispatch>, health: Arc<crate::private::Health>) {
     let mut quiet = false;
     loop {
-        match dispatch.refill().await {
+        match db::in_time(SHORT, dispatch.refill()).await {
             Ok(pushed) => {
                 health.work_turned();
                 quiet = false;
@@ -316,7 +332,8 @@ async fn listen_until_error(dispatch: &Dispatch, redis_url: &str) -> Result<()> 
     let mut subscription = redis::Client::open(redis_url)?.get_async_pubsub().await.context("subscribing")?;
     subscription.subscribe(HINT).await?;
     let mut hints = subscription.on_message();
-    while hints.next().await.is_some() {
+    // A connection that died without a word brings no hints either, so none is trusted for long.
+    while let Some(_hint) = tokio::time::timeout(RESUBSCRIBE, hints.next()).await.context("no hints for long")? {
         if dispatch.more.load(Ordering::Relaxed) {
             dispatch.hinted.notify_one();
         }
@@ -334,16 +351,17 @@ async fn rescue_for_ever(dispatch: Arc<Dispatch>) {
         if orphans {
             last_orphans = tokio::time::Instant::now();
         }
-        if let Err(error) = dispatch.rescue(orphans).await {
+        if let Err(error) = db::in_time(SHORT, dispatch.rescue(orphans)).await {
             tracing::warn!(error = reason(&error), "nothing can be rescued");
         }
     }
 }
 
-/// Steps for ever; a failure is told once until it is over.
+/// Steps for ever, each time for `limit` at most; a failure is told once until it is over.
 async fn every(
     period: Duration,
     name: &'static str,
+    limit: Duration,
     dispatch: Arc<Dispatch>,
     step: impl Fn(Arc<Dispatch>) -> BoxFuture<'static, Result<()>> + Send + 'static,
 ) {
@@ -352,7 +370,7 @@ async fn every(
     let mut quiet = false;
     loop {
         ticks.tick().await;
-        match step(Arc::clone(&dispatch)).await {
+        match db::in_time(limit, step(Arc::clone(&dispatch))).await {
             Ok(()) => quiet = false,
             Err(error) if !quiet => {
                 tracing::warn!(step = name, error = format!("{error:#}"), "dispatch cannot step");

@@ -10,9 +10,11 @@ use anyhow::{Context as _, Result};
 use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 use shared::batch::reason;
+use shared::db;
 use shared::ids::JobId;
 use shared::jobs::redis::{HINT, lists, read_id};
 use shared::jobs::{Claimed, Push, Pushes, Queue, claim};
+use shared::torture;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +27,8 @@ use crate::process::Context;
 const BLOCK_SECONDS: u32 = 1;
 /// Longer than the block: a silent connection is a broken one.
 const RESPONSE: Duration = Duration::from_secs(4);
+/// How long the database may take for a claim.
+const ANSWER: Duration = Duration::from_secs(5);
 /// Hints are no more frequent.
 const HINT_PERIOD: Duration = Duration::from_millis(20);
 
@@ -93,6 +97,7 @@ impl Feed {
             if popped.0.is_empty() {
                 continue;
             }
+            torture::point("jobs.pop", "after");
             if self.stop.is_cancelled() {
                 self.context.pusher.push_back(popped).await;
                 return Ok(());
@@ -159,8 +164,9 @@ impl Feed {
         let (high, normal): (u64, u64) =
             redis::pipe().cmd("LLEN").arg(high).cmd("LLEN").arg(normal).query_async(connection).await?;
         if high + normal < self.held.cap() / 2 {
-            let _listeners: u64 =
-                redis::cmd("PUBLISH").arg(HINT).arg(self.queue.as_str()).query_async(connection).await?;
+            let mut command = redis::cmd("PUBLISH");
+            let command = command.arg(HINT).arg(self.queue.as_str());
+            let _listeners: u64 = torture::around("jobs.hint", command.query_async(connection)).await?;
         }
         Ok(())
     }
@@ -168,7 +174,7 @@ impl Feed {
     async fn claim(&self, ids: &[JobId]) {
         let Context { pool, clock, worker, .. } = &self.context;
         let claimed = async { claim::claim(&mut *pool.acquire().await?, clock.now(), *worker, self.queue, ids).await };
-        let claimed = match claimed.await {
+        let claimed = match db::in_time(ANSWER, torture::around("jobs.claim", claimed)).await {
             Ok(claimed) => claimed,
             Err(error) => {
                 tracing::warn!(queue = self.queue.as_str(), error = reason(&error), ids = ids.len(), "no claim");
@@ -191,7 +197,8 @@ impl Feed {
         metrics::counter!("clicknback_jobs_dropped_total", "queue" => self.queue.as_str())
             .increment(unclaimed.len() as u64);
         let forgotten = async { claim::forget_pushes(&mut *self.context.pool.acquire().await?, &unclaimed).await };
-        if let Err(error) = forgotten.await {
+        let forgotten = torture::around("jobs.forget_unclaimed", forgotten);
+        if let Err(error) = db::in_time(ANSWER, forgotten).await {
             tracing::debug!(error = reason(&error), "dropped ids wait for their push to lapse");
         }
     }
@@ -202,10 +209,11 @@ impl Feed {
             let Context { pool, worker, .. } = &self.context;
             let undone = async {
                 let held = self.held.ids();
-                claim::give_back_unknown(&mut *pool.acquire().await?, *worker, ids, &held).await?;
-                claim::forget_pushes(&mut *pool.acquire().await?, ids).await
+                let conn = &mut *pool.acquire().await?;
+                torture::around("jobs.undo_claim", claim::give_back_unknown(conn, *worker, ids, &held)).await?;
+                torture::around("jobs.forget_undone", claim::forget_pushes(conn, ids)).await
             };
-            match undone.await {
+            match db::in_time(ANSWER, undone).await {
                 Ok(_) => return,
                 Err(error) => tracing::debug!(error = reason(&error), "waiting to undo a claim"),
             }

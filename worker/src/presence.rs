@@ -5,15 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use shared::batch::reason;
-use shared::db::StoreError;
+use shared::db::{self, StoreError};
 use shared::ids::{JobId, WorkerId};
 use shared::jobs::workers::{self, Introduction};
+use shared::torture;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::private::Health;
 
 const PERIOD: Duration = Duration::from_secs(2);
+/// How long the database may take for one of these statements.
+const ANSWER: Duration = Duration::from_secs(4);
 
 /// The row of this process in `workers`, written by one at a time.
 #[derive(Debug)]
@@ -56,7 +59,7 @@ impl Presence {
             state.version += 1;
             state.version
         };
-        let result = self.write(mine).await;
+        let result = db::in_time(ANSWER, self.write(mine)).await;
         if result.is_err() {
             self.finish(jobs);
         }
@@ -77,7 +80,8 @@ impl Presence {
             return Ok(());
         }
         let (version, jobs) = self.snapshot();
-        workers::set_under_work(&mut *self.pool.acquire().await?, self.id(), &jobs).await?;
+        let said = async { workers::set_under_work(&mut *self.pool.acquire().await?, self.id(), &jobs).await };
+        torture::around("workers.start", said).await?;
         *written = Some(version);
         Ok(())
     }
@@ -88,14 +92,15 @@ impl Presence {
             return Ok(false);
         }
         let (version, jobs) = self.snapshot();
-        let new = workers::beat(&mut *self.pool.acquire().await?, &self.introduction, &jobs).await?;
+        let beaten = async { workers::beat(&mut *self.pool.acquire().await?, &self.introduction, &jobs).await };
+        let new = torture::around("workers.beat", beaten).await?;
         *written = Some(version);
         Ok(new)
     }
 
     /// The first heartbeat: waits for the database.
     pub async fn introduce(&self, stop: &CancellationToken) {
-        while let Err(error) = self.beat().await {
+        while let Err(error) = db::in_time(ANSWER, self.beat()).await {
             tracing::warn!(error = reason(&error), "waiting for PostgreSQL");
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
@@ -114,15 +119,14 @@ impl Presence {
             if stop.is_cancelled() && Arc::strong_count(&self) == 1 {
                 return;
             }
-            match tokio::time::timeout(PERIOD * 2, self.beat()).await {
-                Ok(Ok(new)) => {
+            match db::in_time(ANSWER, self.beat()).await {
+                Ok(new) => {
                     health.heart_beat();
                     if new {
                         tracing::warn!("this process was taken for dead; its jobs belong to others");
                     }
                 }
-                Ok(Err(error)) => tracing::warn!(error = reason(&error), "no heartbeat"),
-                Err(_) => tracing::warn!("no heartbeat: PostgreSQL does not answer"),
+                Err(error) => tracing::warn!(error = reason(&error), "no heartbeat"),
             }
         }
     }
@@ -134,7 +138,8 @@ impl Presence {
     pub async fn leave(&self) -> Result<(), StoreError> {
         let mut written = self.written.lock().await;
         *written = None;
-        workers::leave(&mut *self.pool.acquire().await?, self.id()).await
+        let left = async { workers::leave(&mut *self.pool.acquire().await?, self.id()).await };
+        db::in_time(ANSWER, torture::around("workers.leave", left)).await
     }
 
     fn snapshot(&self) -> (u64, Vec<JobId>) {

@@ -4,12 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::batch::reason;
+use shared::db::{self, StoreError};
+use shared::ids::JobId;
 use shared::jobs::{Claimed, Push, Pushes, claim};
+use shared::torture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::held::Held;
 use crate::process::Context;
+
+/// How long the database may take.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Takes claims back to PostgreSQL in the background, for as long as it takes.
 #[derive(Debug, Clone)]
@@ -31,6 +37,15 @@ impl Returns {
     }
 }
 
+/// Un-claims jobs by id and fence; answers which are free now. `pushed`: their ids go to Redis from here.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer; it may be asked again.
+pub async fn give_back(context: &Context, claims: &[(JobId, i32)], pushed: bool) -> Result<Vec<JobId>, StoreError> {
+    let freed = async { claim::give_back(&mut *context.pool.acquire().await?, context.worker, claims, pushed).await };
+    torture::around("jobs.give_back", freed).await
+}
+
 async fn run(
     context: Context,
     held: Arc<Held>,
@@ -42,10 +57,7 @@ async fn run(
         let stopping = stop.is_cancelled();
         let claims: Vec<_> = jobs.iter().map(|job| (job.id, job.fence)).collect();
         let freed = loop {
-            let asked = async {
-                claim::give_back(&mut *context.pool.acquire().await?, context.worker, &claims, stopping).await
-            };
-            match asked.await {
+            match db::in_time(ANSWER, give_back(&context, &claims, stopping)).await {
                 Ok(freed) => break freed,
                 Err(error) => tracing::warn!(error = reason(&error), jobs = claims.len(), "jobs wait to be given back"),
             }

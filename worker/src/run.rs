@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use shared::batch::{Batcher, FlushError, Limits, SubmitError, reason};
-use shared::db::StoreError;
+use shared::batch::{self, Batcher, FlushError, Limits, SubmitError, reason};
+use shared::db::{self, StoreError, commit};
 use shared::ids::JobId;
 use shared::jobs::{self, Claimed, ErrorClass, Outcome, Queue};
 use tokio::sync::RwLock;
@@ -20,6 +20,11 @@ use crate::presence::Presence;
 use crate::process::Context;
 use crate::returns::Returns;
 use crate::stage::{CallStage, SetStage};
+
+/// How long one job of a [`CallStage`] may take: longer than its peers' own time-outs together.
+const CALL: Duration = Duration::from_secs(90);
+/// How long settling a job that failed may take.
+const SETTLE: Duration = Duration::from_secs(15);
 
 /// What the execution of any job needs.
 #[derive(Debug, Clone)]
@@ -120,7 +125,7 @@ async fn flush<S: SetStage>(desk: &Desk, stage: &S, claimed: Vec<Claimed>) -> Re
     let ids: Vec<JobId> = claimed.iter().map(|job| job.id).collect();
     desk.presence.start(&ids).await.map_err(FlushError::Unavailable)?;
     let started = std::time::Instant::now();
-    let result = transact(desk, stage, &claimed).await;
+    let result = batch::in_time(transact(desk, stage, &claimed)).await;
     desk.presence.finish(&ids);
     metrics::histogram!("clicknback_job_batch_seconds", "queue" => stage.queue().as_str())
         .record(started.elapsed().as_secs_f64());
@@ -137,7 +142,7 @@ async fn transact<S: SetStage>(desk: &Desk, stage: &S, claimed: &[Claimed]) -> R
     let worked = work.map_err(|panic| FlushError::Data(panicked(&*panic)))??;
     let mut pushes = worked.pushes;
     pushes.extend(jobs::settle(&mut tx, now, &room, *worker, &worked.answers).await?);
-    tx.commit().await.map_err(FlushError::commit)?;
+    commit(tx, "jobs.set").await.map_err(FlushError::commit)?;
     pusher.push(pushes).await;
     Ok(())
 }
@@ -164,14 +169,20 @@ impl<S: CallStage> CallRun<S> {
             return self.desk.returns.give(job);
         }
         let started = std::time::Instant::now();
-        let worked = AssertUnwindSafe(self.stage.work(&self.desk.context, job.clone())).catch_unwind().await;
+        let work = AssertUnwindSafe(self.stage.work(&self.desk.context, job.clone())).catch_unwind();
+        let worked = tokio::time::timeout(CALL, work).await;
         metrics::histogram!("clicknback_job_seconds", "queue" => self.stage.queue().as_str())
             .record(started.elapsed().as_secs_f64());
         self.desk.presence.finish(&[job.id]);
         match worked {
-            Ok(Ok(())) => self.desk.held.release(&job, true),
-            Ok(Err(error)) => self.desk.settle_failed(job, format!("{error:#}")).await,
-            Err(panic) => self.desk.settle_failed(job, reason(&panicked(&*panic))).await,
+            Ok(Ok(Ok(()))) => self.desk.held.release(&job, true),
+            Ok(Ok(Err(error))) => self.desk.settle_failed(job, format!("{error:#}")).await,
+            Ok(Err(panic)) => self.desk.settle_failed(job, reason(&panicked(&*panic))).await,
+            // As after a crash: whoever does it next finds what was stored.
+            Err(_) => {
+                tracing::warn!(job = %job.id, "job is abandoned: its peer or PostgreSQL is silent");
+                self.desk.returns.give(job);
+            }
         }
     }
 }
@@ -208,7 +219,7 @@ impl Desk {
     async fn settle_failed(&self, job: Claimed, error: String) {
         tracing::error!(job = %job.id, kind = job.kind.as_str(), subject = %job.subject_id, error, "job failed");
         let outcome = Outcome::Retry { class: ErrorClass::Internal, error };
-        match self.settle_alone(&job, outcome).await {
+        match db::in_time(SETTLE, self.settle_alone(&job, outcome)).await {
             Ok(()) => self.held.release(&job, true),
             Err(error) => {
                 tracing::warn!(job = %job.id, error = reason(&error), "job is given back unsettled");
@@ -225,7 +236,7 @@ impl Desk {
         }
         let answers = [(job.clone(), outcome)];
         let pushes = jobs::settle(&mut tx, clock.now(), &pusher.room(), *worker, &answers).await?;
-        tx.commit().await?;
+        commit(tx, "jobs.settle_failed").await?;
         pusher.push(pushes).await;
         Ok(())
     }

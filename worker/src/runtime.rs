@@ -10,7 +10,7 @@ use apalis_core::worker::builder::WorkerBuilder;
 use apalis_core::worker::ext::parallelize::ParallelizeExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use shared::batch::reason;
-use shared::db::StoreError;
+use shared::db::{self, StoreError};
 use shared::ids::JobId;
 use shared::jobs::{Claimed, Queue, claim, queues};
 use tokio::sync::{RwLock, mpsc};
@@ -20,12 +20,15 @@ use crate::backend::Jobs;
 use crate::feed::Feed;
 use crate::held::Held;
 use crate::process::{self, Process, Settings};
-use crate::returns::Returns;
+use crate::returns::{self, Returns};
 use crate::run::{CallRun, Desk, Run, SetRun, in_span};
 use crate::stage::{CallStage, SetStage};
 
 /// Claims that nobody here knows of are looked for this often.
 const RECONCILE: Duration = Duration::from_secs(60);
+
+/// How long the database may take for a look.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// The main function of a worker with a database-only stage: runs until SIGTERM or SIGINT.
 ///
@@ -173,7 +176,7 @@ async fn keep(desk: Desk, queue: Queue) {
 
 async fn obey(desk: &Desk, queue: Queue) {
     let settings = async { queues::settings(&mut *desk.context.pool.acquire().await?).await };
-    match settings.await {
+    match db::in_time(ANSWER, settings).await {
         Ok(settings) => settings.iter().filter(|row| row.queue == queue).for_each(|row| desk.held.obey(row)),
         Err(error) => tracing::debug!(error = reason(&error), "queue settings cannot be read"),
     }
@@ -189,12 +192,12 @@ async fn reconcile(desk: &Desk, queue: Queue, before: &[(JobId, i32)]) -> Vec<(J
         let unknown: Vec<_> = ours.into_iter().filter(|(id, fence)| !desk.held.has(*id, *fence)).collect();
         let (forgotten, suspects): (Vec<_>, Vec<_>) = unknown.into_iter().partition(|claim| before.contains(claim));
         if !forgotten.is_empty() {
-            let freed = claim::give_back(conn, desk_context.worker, &forgotten, false).await?;
+            let freed = returns::give_back(desk_context, &forgotten, false).await?;
             tracing::warn!(jobs = freed.len(), "forgotten claims are given back");
         }
         Ok::<_, StoreError>(suspects)
     };
-    asked.await.unwrap_or_else(|error| {
+    db::in_time(ANSWER, asked).await.unwrap_or_else(|error| {
         tracing::debug!(error = reason(&error), "claims cannot be compared");
         Vec::new()
     })

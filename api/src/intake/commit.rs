@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
-use shared::batch::{Batcher, FlushError, SubmitError};
+use shared::batch::{self, Batcher, FlushError, SubmitError};
 use shared::clock::Clock;
-use shared::db::StoreError;
+use shared::db::{StoreError, commit};
 use shared::deliveries::{Answer, Incoming};
 use shared::intake::take_in;
 use shared::jobs::Room;
@@ -47,12 +47,12 @@ impl Intake {
     /// Starts on the present runtime. Without a pusher new jobs wait for dispatch.
     #[must_use]
     pub fn start(pool: PgPool, clock: Clock, pusher: Option<Pusher>) -> Self {
-        let limits = shared::batch::Limits::default();
+        let limits = batch::Limits::default();
         // A little more than its bytes: what was read out of them, and the rest of the call.
         let weigh = |incoming: &Incoming| incoming.body.len() + incoming.query.len() + 1024;
         let batcher = Batcher::start_weighed(limits, weigh, move |items| {
             let (pool, clock, pusher) = (pool.clone(), clock.clone(), pusher.clone());
-            async move { flush(&pool, &clock, pusher.as_ref(), &items).await }.boxed()
+            async move { batch::in_time(flush(&pool, &clock, pusher.as_ref(), &items)).await }.boxed()
         });
         Self { batcher }
     }
@@ -107,7 +107,7 @@ async fn flush(
     // Before the commit, so surely nothing of it stays: splitting finds the delivery that does it, for quarantine.
     let panicked = |_| FlushError::Data(StoreError::Database(sqlx::Error::Protocol("taking it in panicked".into())));
     let (answers, pushes) = taken.map_err(panicked)??;
-    tx.commit().await.map_err(FlushError::commit)?;
+    commit(tx, "intake.take").await.map_err(FlushError::commit)?;
     if let Some(pusher) = pusher {
         pusher.push(pushes).await;
     }

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::json;
+use shared::db::commit;
 use shared::users::{self, ChangeError, Email, LeaveError, Proof};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -68,7 +69,7 @@ async fn change(
     let mut tx = state.pool.begin().await?;
     let changed = users::change_email(&mut tx, state.clock.now(), &state.room(), &proof, &email).await;
     let (account, pushes) = changed.map_err(|error| refused(error, &email))?;
-    tx.commit().await?;
+    commit(tx, "accounts.change").await?;
     state.push(pushes).await;
     Ok(Json(account.into()))
 }
@@ -112,7 +113,7 @@ async fn change_password(
         ChangeError::Store(error) => error.into(),
         ChangeError::Outdated | ChangeError::EmailTaken => wrong_password(),
     })?;
-    tx.commit().await?;
+    commit(tx, "accounts.change_password").await?;
     state.push(pushes).await;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -166,7 +167,7 @@ async fn leave(
             "forfeitable": !wallet.held.is_positive(),
         }))
     })?;
-    tx.commit().await?;
+    commit(tx, "accounts.leave").await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

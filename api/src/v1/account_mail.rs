@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use serde::Serialize;
+use shared::db::commit;
 use shared::notifications::Event;
 use shared::users::{self, Asked, Wishes};
 use utoipa::ToSchema;
@@ -48,7 +49,7 @@ async fn ask_verification(
     state.rates.check(Rule::Reset, &[caller.user.to_string()]).await?;
     let mut tx = state.pool.begin().await?;
     let asked = users::ask_verification(&mut tx, state.clock.now(), &state.room(), caller.user).await?;
-    tx.commit().await?;
+    commit(tx, "emails.ask_verification").await?;
     let status = match asked.ok_or_else(Problem::invalid_token)? {
         Asked::Verified => "verified",
         Asked::TooMany => return Err(Problem::rate_limited(HOUR).of_limit(users::LINKS_AN_HOUR, HOUR)),
@@ -160,7 +161,7 @@ async fn set_preferences(
         }
     });
     let wishes = wishes.await?.ok_or_else(Problem::invalid_token)?;
-    tx.commit().await?;
+    commit(tx, "notifications.set_preferences").await?;
     Ok(Json(wishes.into()))
 }
 

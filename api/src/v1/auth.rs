@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
+use shared::db::commit;
 use shared::users::{self, Email, Pair, Purpose, Refreshed};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -153,7 +154,7 @@ async fn login(
     let proof = proof.ok_or_else(wrong)?;
     let mut tx = state.pool.begin().await?;
     let pair = users::sign_in(&mut tx, state.clock.now(), &state.tokens, &proof).await?.ok_or_else(wrong)?;
-    tx.commit().await?;
+    commit(tx, "sessions.login").await?;
     Ok(Json(pair.into()))
 }
 
@@ -169,7 +170,7 @@ async fn refresh(
     let mut tx = state.pool.begin().await?;
     let refreshed = users::refresh(&mut tx, state.clock.now(), &state.tokens, &refresh_token).await?;
     // Also when it is refused: a late replay has ended its family.
-    tx.commit().await?;
+    commit(tx, "sessions.refresh").await?;
     match refreshed {
         Refreshed::Pair(pair) => Ok(Json(pair.into())),
         Refreshed::Revoked => Err(unauthorized("TOKEN_REVOKED", "The refresh token has been used or revoked.")),
@@ -189,7 +190,7 @@ async fn logout(
 ) -> Result<StatusCode, Problem> {
     let mut tx = state.pool.begin().await?;
     users::sign_out(&mut tx, state.clock.now(), &refresh_token).await?;
-    tx.commit().await?;
+    commit(tx, "sessions.logout").await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -205,7 +206,7 @@ async fn ask_reset(
     state.rates.check(Rule::Reset, &[address.to_string(), input::digest(&email)]).await?;
     let mut tx = state.pool.begin().await?;
     let pushes = users::ask_reset(&mut tx, state.clock.now(), &state.room(), &email).await?;
-    tx.commit().await?;
+    commit(tx, "passwords.ask_reset").await?;
     state.push(pushes).await;
     Ok(StatusCode::ACCEPTED)
 }
@@ -226,7 +227,7 @@ async fn confirm_reset(
     let mut tx = state.pool.begin().await?;
     let done = users::reset_password(&mut tx, state.clock.now(), &state.room(), token, &hash).await?;
     let pushes = done.ok_or_else(void_link)?;
-    tx.commit().await?;
+    commit(tx, "passwords.confirm_reset").await?;
     state.push(pushes).await;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -245,7 +246,7 @@ async fn verify_email(
     let mut tx = state.pool.begin().await?;
     let done = users::verify_email(&mut tx, state.clock.now(), &state.room(), token).await?;
     let pushes = done.ok_or_else(void_link)?;
-    tx.commit().await?;
+    commit(tx, "emails.verify").await?;
     state.push(pushes).await;
     Ok(StatusCode::NO_CONTENT)
 }

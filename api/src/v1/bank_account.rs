@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::json;
+use shared::db::commit;
 use shared::payouts::{self, RemoveError};
 use shared::users::{self, BankAccount};
 use utoipa::ToSchema;
@@ -116,7 +117,7 @@ async fn store(
         payouts::change_account(&mut tx, state.clock.now(), &state.room(), &state.data_keys, caller.user, &account)
             .await
             .map_err(unstored)?;
-    tx.commit().await?;
+    commit(tx, "bank_accounts.store").await?;
     state.push(pushes).await;
     Ok(Json(Shown::of(&account)))
 }
@@ -145,6 +146,6 @@ async fn remove(State(state): State<AppState>, caller: SignedIn) -> Result<Statu
         }
         Err(RemoveError::Store(error)) => return Err(error.into()),
     }
-    tx.commit().await?;
+    commit(tx, "bank_accounts.remove").await?;
     Ok(StatusCode::NO_CONTENT)
 }

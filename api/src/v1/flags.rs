@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use serde::Serialize;
 use serde_json::json;
+use shared::db::commit;
 use shared::flags::{self, Filter, Flag, FlagError, Scope, ScopeKind, Setting};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -188,7 +189,7 @@ async fn set(
     let (flag, pushes) = flags::set(&mut tx, state.clock.now(), &state.room(), admin.user, &setting)
         .await
         .map_err(|error| refused(error, &setting.key, given.scope_id))?;
-    tx.commit().await?;
+    commit(tx, "flags.set").await?;
     state.push(pushes).await;
     Ok(Json(flag.into()))
 }
@@ -214,7 +215,7 @@ async fn delete(
     let mut tx = state.pool.begin().await?;
     let pushes =
         flags::remove(&mut tx, state.clock.now(), &state.room(), admin.user, &key, scope).await.map_err(refused)?;
-    tx.commit().await?;
+    commit(tx, "flags.delete").await?;
     state.push(pushes).await;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -7,6 +7,7 @@ use axum::routing::get;
 use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::json;
+use shared::db::commit;
 use shared::ids::MerchantId;
 use shared::merchants::{self, Change, Draft, Filter, Merchant, MerchantError};
 use utoipa::{IntoParams, ToSchema};
@@ -182,7 +183,7 @@ async fn create(
     let mut tx = state.pool.begin().await?;
     let merchant =
         merchants::create(&mut tx, now, admin.user, max, draft).await.map_err(|error| refused(error, "", &name))?;
-    tx.commit().await?;
+    commit(tx, "merchants.create").await?;
     Ok((StatusCode::CREATED, Json(merchant.into())))
 }
 
@@ -218,7 +219,7 @@ async fn switch(
     merchants::switch(&mut tx, state.clock.now(), admin.user, merchant, to.status == "active")
         .await
         .map_err(|error| refused(error, &name.0, ""))?;
-    tx.commit().await?;
+    commit(tx, "merchants.switch").await?;
     Ok(Json(Switched { id: merchant.0, status: to.status }))
 }
 
@@ -259,7 +260,7 @@ async fn update(
     let merchant = merchants::update(&mut tx, now, admin.user, max, merchant, change)
         .await
         .map_err(|error| refused(error, &name.0, &wanted))?;
-    tx.commit().await?;
+    commit(tx, "merchants.update").await?;
     Ok(Json(merchant.into()))
 }
 
@@ -276,7 +277,7 @@ async fn delete(State(state): State<AppState>, OwnAdmin(admin): OwnAdmin, name: 
     merchants::delete(&mut tx, state.clock.now(), admin.user, merchant)
         .await
         .map_err(|error| refused(error, &name.0, ""))?;
-    tx.commit().await?;
+    commit(tx, "merchants.delete").await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

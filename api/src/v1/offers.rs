@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use serde::Serialize;
 use serde_json::json;
+use shared::db::commit;
 use shared::ids::{MerchantId, OfferId};
 use shared::money::Money;
 use shared::offers::state::{LARGEST_AMOUNT, Terms};
@@ -179,7 +180,7 @@ async fn create(
     let offer = offers::create(&mut tx, now, admin.user, max, Draft { merchant, terms })
         .await
         .map_err(|error| refused(error, "", &merchant.to_string()))?;
-    tx.commit().await?;
+    commit(tx, "offers.create").await?;
     Ok((StatusCode::CREATED, Json(offer.into())))
 }
 
@@ -254,7 +255,7 @@ async fn switch(
     offers::switch(&mut tx, state.clock.now(), admin.user, offer, to.status == "active")
         .await
         .map_err(|error| refused(error, &name.0, ""))?;
-    tx.commit().await?;
+    commit(tx, "offers.switch").await?;
     Ok(Json(Switched { id: offer.0, status: to.status }))
 }
 
@@ -283,7 +284,7 @@ async fn update(
     let offer = offers::update(&mut tx, now, admin.user, max, offer, change)
         .await
         .map_err(|error| refused(error, &name.0, ""))?;
-    tx.commit().await?;
+    commit(tx, "offers.update").await?;
     Ok(Json(offer.into()))
 }
 
@@ -298,7 +299,7 @@ async fn delete(State(state): State<AppState>, OwnAdmin(admin): OwnAdmin, name: 
     let offer = named(&name)?;
     let mut tx = state.pool.begin().await?;
     offers::delete(&mut tx, state.clock.now(), admin.user, offer).await.map_err(|error| refused(error, &name.0, ""))?;
-    tx.commit().await?;
+    commit(tx, "offers.delete").await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -8,6 +8,7 @@ use axum::routing::get;
 use serde::Serialize;
 use serde_json::json;
 use shared::clock::Timestamp;
+use shared::db::commit;
 use shared::ids::{PayoutId, UserId};
 use shared::payouts::list::{self, Filter, Listed};
 use shared::payouts::{self, AdminWord, Decision, ProcessError};
@@ -170,7 +171,7 @@ async fn process(
     let (after, pushes) = payouts::process(&mut tx, state.clock.now(), &state.room(), &decision)
         .await
         .map_err(|error| refused(error, payout))?;
-    tx.commit().await?;
+    commit(tx, "payouts.process").await?;
     state.push(pushes).await;
     Ok(Json(Processed { id: payout.0, status: after.shown() }))
 }

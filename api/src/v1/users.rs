@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use serde::Serialize;
+use shared::db::commit;
 use shared::ids::UserId;
 use shared::users::{self, Account, Email, Filter, Role, StatusError};
 use utoipa::ToSchema;
@@ -103,7 +104,7 @@ async fn register(
     let mut tx = state.pool.begin().await?;
     let registered = users::register(&mut tx, state.clock.now(), &state.room(), &email, &hash).await?;
     let (account, pushes) = registered.ok_or_else(|| taken(&email))?;
-    tx.commit().await?;
+    commit(tx, "accounts.register").await?;
     state.push(pushes).await;
     Ok((StatusCode::CREATED, Json(account.into())))
 }
@@ -200,7 +201,7 @@ async fn set_status(
         }
         StatusError::Store(error) => error.into(),
     })?;
-    tx.commit().await?;
+    commit(tx, "accounts.set_status").await?;
     state.push(pushes).await;
     let status = if account.active { "active" } else { "inactive" };
     Ok(Json(StatusAnswer { id: UserIdShape(account.id), status }))

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::slice::Subjects;
 use crate::clock::Timestamp;
-use crate::db::{Conn, StoreError};
+use crate::db::{Conn, StoreError, commit};
 use crate::jobs::{Kind, NewJob, Pushes, Room, enqueue};
 use crate::ledger::audit::{Class, Violation};
 
@@ -122,7 +122,7 @@ pub(super) async fn create_again(
     )
     .execute(&mut *tx)
     .await?;
-    tx.commit().await?;
+    commit(tx, "auditor.create_jobs_again").await?;
     tracing::warn!(jobs = again.len(), "Missing jobs are created again");
     Ok(pushes)
 }

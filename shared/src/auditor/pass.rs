@@ -5,7 +5,7 @@ use sqlx::PgPool;
 use super::slice::{ROWS, Subjects, news};
 use super::{epoch, findings, jobs, rules, seal};
 use crate::clock::Timestamp;
-use crate::db::StoreError;
+use crate::db::{StoreError, commit};
 use crate::jobs::{Pushes, Room};
 use crate::ledger::audit::Violation;
 
@@ -86,6 +86,6 @@ async fn look(pool: &PgPool, now: Timestamp) -> Result<(Passed, jobs::Orphans), 
     )
     .execute(&mut *tx)
     .await?;
-    tx.commit().await?;
+    commit(tx, "auditor.pass").await?;
     Ok((Passed { rows: news.rows, more: news.rows == ROWS, new, pushes: Pushes::default() }, orphans))
 }

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
 use super::{epoch, number, slice};
-use crate::db::{Conn, StoreError};
+use crate::db::{Conn, StoreError, commit};
 use crate::ledger::audit::{Class, Violation};
 
 /// Rows of one seal; its last transaction is sealed to its end.
@@ -84,7 +84,7 @@ pub async fn seal(pool: &PgPool) -> Result<Option<Seal>, StoreError> {
     )
     .execute(&mut *tx)
     .await?;
-    tx.commit().await?;
+    commit(tx, "auditor.seal").await?;
     Ok(Some(Seal { n: n.saturating_add(1), from, to, count, hash, previous }))
 }
 

@@ -5,7 +5,7 @@ use sqlx::PgPool;
 use super::apply::{Rules, apply};
 use crate::cashback::store::RATE_DAYS;
 use crate::clock::Clock;
-use crate::db::StoreError;
+use crate::db::{StoreError, commit};
 use crate::jobs::{Pushes, Room};
 use crate::networks;
 use crate::reports::store::{OrderKey, matched_orders};
@@ -52,6 +52,6 @@ async fn try_again(
 ) -> Result<Pushes, StoreError> {
     let mut tx = pool.begin().await?;
     let applied = apply(&mut tx, clock.now(), room, rules, &[], keys).await?;
-    tx.commit().await?;
+    commit(tx, "intake.match_waiting").await?;
     Ok(applied.pushes)
 }

@@ -15,13 +15,18 @@ use sqlx::PgPool;
 use tokio::sync::{Mutex, Notify};
 
 use super::{Pushes, Queue, Room, claim, queues};
+use crate::db::in_time;
 use crate::ids::JobId;
+use crate::torture;
 
 /// The channel on which a worker says that its list runs low.
 pub const HINT: &str = "cnb:hint";
 const TICK: &str = "cnb:tick";
 /// No caller waits longer for a push.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long PostgreSQL may take for a question of the pusher.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// The two lists of a queue, in the order in which they are popped.
 #[must_use]
@@ -95,18 +100,19 @@ impl Pusher {
 
     /// Hands ids to the workers, in one round trip. Call it after the commit.
     pub async fn push(&self, pushes: Pushes) {
-        self.send(pushes, "LPUSH").await;
+        if !pushes.0.is_empty() {
+            torture::around("redis.push", self.send(pushes, "LPUSH")).await;
+        }
     }
 
     /// Hands ids back to the end that is popped next (a worker that stops).
     pub async fn push_back(&self, pushes: Pushes) {
-        self.send(pushes, "RPUSH").await;
+        if !pushes.0.is_empty() {
+            torture::around("redis.push_back", self.send(pushes, "RPUSH")).await;
+        }
     }
 
     async fn send(&self, pushes: Pushes, command: &'static str) {
-        if pushes.0.is_empty() {
-            return;
-        }
         let mut lists: BTreeMap<(Queue, i16), Vec<String>> = BTreeMap::new();
         for push in &pushes.0 {
             lists.entry((push.queue, push.priority)).or_default().push(push.id.to_string());
@@ -150,7 +156,7 @@ impl Pusher {
     /// # Errors
     /// When Redis does not answer.
     pub async fn tick(&self) -> Result<i64, RedisError> {
-        let (tick,) = self.0.run(redis::pipe().cmd("INCR").arg(TICK)).await?;
+        let (tick,) = torture::around("redis.raise_tick", self.0.run(redis::pipe().cmd("INCR").arg(TICK))).await?;
         Ok(tick)
     }
 
@@ -159,7 +165,9 @@ impl Pusher {
     /// # Errors
     /// When Redis does not answer.
     pub async fn set_tick(&self, tick: i64) -> Result<(), RedisError> {
-        self.0.run(redis::pipe().cmd("SET").arg(TICK).arg(tick).ignore()).await
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SET").arg(TICK).arg(tick).ignore();
+        torture::around("redis.set_tick", self.0.run(&pipeline)).await
     }
 
     /// Removes all lists: what stands in them is not what PostgreSQL has pushed.
@@ -171,14 +179,14 @@ impl Pusher {
         for queue in Queue::ALL {
             pipeline.cmd("UNLINK").arg(&lists(queue)).ignore();
         }
-        self.0.run(&pipeline).await
+        torture::around("redis.empty_lists", self.0.run(&pipeline)).await
     }
 
     /// Says how many more jobs of a queue this process has ended, so that dispatch can measure the rate.
     pub async fn add_ended(&self, queue: Queue, count: u64) {
         let mut pipeline = redis::pipe();
         pipeline.cmd("INCRBY").arg(ended(queue)).arg(count).ignore();
-        let _counted_next_time = self.0.run::<()>(&pipeline).await;
+        let _counted_next_time = torture::around("redis.count_ended", self.0.run::<()>(&pipeline)).await;
     }
 
     /// How many jobs of each queue all processes have ended since Redis was last emptied.
@@ -246,7 +254,8 @@ impl Shared {
             return;
         }
         let forgotten = async { claim::forget_pushes(&mut *pool.acquire().await?, &unsent).await };
-        if let Err(error) = forgotten.await {
+        let forgotten = torture::around("redis.forget_unsent", forgotten);
+        if let Err(error) = in_time(ANSWER, forgotten).await {
             tracing::debug!(
                 error = crate::batch::reason(&error),
                 ids = unsent.len(),
@@ -256,8 +265,8 @@ impl Shared {
     }
 
     async fn read_settings(&self, pool: &PgPool) {
-        let settings = async { queues::settings(&mut *pool.acquire().await?).await }.await;
-        match settings {
+        let settings = async { queues::settings(&mut *pool.acquire().await?).await };
+        match in_time(ANSWER, settings).await {
             Ok(settings) => settings.iter().for_each(|settings| self.room.set(settings)),
             Err(error) => tracing::debug!(error = crate::batch::reason(&error), "queue settings cannot be read"),
         }

@@ -24,15 +24,12 @@ pub struct Introduction {
 /// # Errors
 /// [`StoreError`] when the database does not answer.
 pub async fn beat(conn: &mut Conn, worker: &Introduction, under_work: &[JobId]) -> Result<bool, StoreError> {
-    // Two missed heartbeats make a gap.
     let row = sqlx::query!(
         r#"
-        INSERT INTO workers (id, role, host, pid, version, started_at, heartbeat_at, gapless_since, under_work)
-        VALUES ($1, $2, $3, $4, $5, now(), now(), now(), $6)
+        INSERT INTO workers (id, role, host, pid, version, started_at, heartbeat_at, heartbeat_watched, under_work)
+        SELECT $1, $2, $3, $4, $5, now(), now(), watched, $6 FROM rescue_clock
         ON CONFLICT (id) DO UPDATE SET
-            heartbeat_at = now(), under_work = excluded.under_work,
-            gapless_since = CASE WHEN workers.heartbeat_at < now() - interval '5 seconds' THEN now()
-                            ELSE workers.gapless_since END
+            heartbeat_at = now(), heartbeat_watched = excluded.heartbeat_watched, under_work = excluded.under_work
         RETURNING (xmax = 0) AS "new!"
         "#,
         worker.id.0,

@@ -11,6 +11,7 @@ use redis::{AsyncConnectionConfig, Client, RedisError};
 use tokio::sync::Notify;
 
 use super::{Rate, Refusal};
+use crate::torture;
 
 const PREFIX: &str = "cnb:limit:";
 /// No caller waits longer for a count.
@@ -80,7 +81,8 @@ impl Remote {
         for (_, rate) in buckets {
             command.arg(rate.every.as_micros().max(1) as u64).arg(rate.burst);
         }
-        let counted = tokio::time::timeout(PATIENCE, command.query_async::<(usize, u64, u64)>(&mut connection)).await;
+        let counting = torture::around("limits.take", command.query_async::<(usize, u64, u64)>(&mut connection));
+        let counted = tokio::time::timeout(PATIENCE, counting).await;
         match counted {
             Ok(Ok((0, _, _))) => Ok(Ok(())),
             Ok(Ok((worst, wait, reset))) => {

@@ -13,7 +13,7 @@ use super::report::Report;
 use super::source::{self, Source};
 use super::{ImportError, store};
 use crate::clock::Timestamp;
-use crate::db::{Conn, StoreError};
+use crate::db::{Conn, StoreError, commit};
 use crate::ledger::Book;
 
 /// How to import.
@@ -128,7 +128,7 @@ impl Catalogue {
         store::insert_merchants(&mut tx, now, &self.merchants).await?;
         store::insert_offers(&mut tx, &self.offers).await?;
         store::insert_flags(&mut tx, &self.flags).await?;
-        Ok(tx.commit().await?)
+        Ok(commit(tx, "original.write_catalogue").await?)
     }
 }
 
@@ -247,7 +247,7 @@ async fn write(
         store::insert_users(&mut tx, options.emails_verified.then_some(now), new).await?;
         let book = opened(new, store::lock_wallets(&mut tx, new).await?)?;
         store::insert_money(&mut tx, now, new, &book).await?;
-        tx.commit().await?;
+        commit(tx, "original.write_shoppers").await?;
         book
     };
     for shopper in new.iter() {

@@ -69,7 +69,6 @@ fn any_act() -> impl Strategy<Value = Act> {
 /// Both sides, and what the processes hold: the same claims, also when they are lost.
 struct Sides {
     pool: PgPool,
-    dispatch: WorkerId,
     workers: [WorkerId; 2],
     subject: Uuid,
     tables: Tables,
@@ -85,17 +84,8 @@ fn introduction(id: WorkerId) -> Introduction {
 impl Sides {
     async fn start() -> Self {
         let pool = tests::database::fresh().await.unwrap().pool;
-        let dispatch = WorkerId::new();
-        workers::beat(&mut pool.acquire().await.unwrap(), &introduction(dispatch), &[]).await.unwrap();
-        sqlx::query(
-            "UPDATE workers SET gapless_since = now() - interval '1 hour', heartbeat_at = now() + interval '1 hour'",
-        )
-        .execute(&pool)
-        .await
-        .unwrap();
         Self {
             pool,
-            dispatch,
             workers: [WorkerId::new(), WorkerId::new()],
             subject: Uuid::now_v7(),
             tables: Tables::default(),
@@ -152,7 +142,7 @@ impl Sides {
             }
             Act::Rescue => {
                 self.tables.rescue();
-                rescue::rescue(conn, NOW, self.dispatch).await.unwrap();
+                rescue::rescue(conn, NOW).await.unwrap();
             }
             Act::Claim(who) => {
                 let Some((id, job)) = self.present() else { return };
@@ -205,7 +195,7 @@ impl Sides {
             }
             Act::FallSilent(who) => {
                 self.tables.fall_silent(*who);
-                let sql = "UPDATE workers SET heartbeat_at = now() - interval '1 hour' WHERE id = $1";
+                let sql = "UPDATE workers SET heartbeat_watched = heartbeat_watched - interval '1 hour' WHERE id = $1";
                 sqlx::query(sql).bind(self.workers[*who].0).execute(conn).await.unwrap();
             }
         }
@@ -255,7 +245,7 @@ impl Sides {
         let mut hearts = [None, None];
         for (who, heart) in hearts.iter_mut().enumerate() {
             let sql =
-                "SELECT heartbeat_at < now() - interval '8 seconds' AS silent, under_work FROM workers WHERE id = $1";
+                "SELECT heartbeat_watched < interval '-8 seconds' AS silent, under_work FROM workers WHERE id = $1";
             let row = sqlx::query(sql).bind(self.workers[who].0).fetch_optional(&self.pool).await.unwrap();
             *heart = row.map(|row| Heart {
                 silent: row.get("silent"),

@@ -7,6 +7,7 @@ mod opening;
 mod operators;
 mod people;
 mod quiet;
+mod restored;
 mod statement;
 mod town;
 mod waking;

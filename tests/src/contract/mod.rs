@@ -31,7 +31,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::database;
-use crate::proxy::Proxy;
+use crate::wire::Wire;
 use crate::world::NOON;
 
 /// A running site.
@@ -119,19 +119,12 @@ impl Site {
     ///
     /// # Errors
     /// When the test servers cannot be reached.
-    pub async fn start_on_wires() -> Result<(Self, Proxy, Proxy)> {
+    pub async fn start_on_wires() -> Result<(Self, Wire, Wire)> {
         let (database, redis_url) = (database::fresh().await?, database::fresh_redis().await?);
-        let (mut to_database, mut to_redis) = (url::Url::parse(&database.url)?, url::Url::parse(&redis_url)?);
-        let wire = async |url: &mut url::Url| -> Result<Proxy> {
-            let target = format!("{}:{}", url.host_str().context("host")?, url.port().context("port")?);
-            let proxy = Proxy::start(target).await?;
-            let port = proxy.address().port();
-            url.set_ip_host(proxy.address().ip()).and_then(|()| url.set_port(Some(port))).ok().context("address")?;
-            Ok(proxy)
-        };
-        let (database_wire, redis_wire) = (wire(&mut to_database).await?, wire(&mut to_redis).await?);
+        let (database_wire, to_database) = Wire::of_url(&database.url, 1).await?;
+        let (redis_wire, to_redis) = Wire::of_url(&redis_url, 2).await?;
         let redis = Some(to_redis.as_str());
-        let site = Self::on(database, to_database.as_str(), redis, contract_settings(), Rates::default()).await?;
+        let site = Self::on(database, &to_database, redis, contract_settings(), Rates::default()).await?;
         Ok((site, database_wire, redis_wire))
     }
 

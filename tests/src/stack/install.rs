@@ -1,5 +1,6 @@
 //! What is decided once per data directory: ports, passwords, secrets, the seed.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -32,6 +33,12 @@ pub struct Install {
     pub bank_token: String,
     /// What the networks prove themselves to us with.
     pub networks: NetworkSecrets,
+    /// More environment, by role (`*`: all roles of ours); it wins over what a role is told otherwise.
+    #[serde(default)]
+    pub extra: BTreeMap<String, BTreeMap<String, String>>,
+    /// Another program of ours in the place of a role's own, by role: its name and its arguments.
+    #[serde(default)]
+    pub instead: BTreeMap<String, Vec<String>>,
 }
 
 /// Ports on the loopback address.
@@ -51,6 +58,9 @@ pub struct Ports {
     pub payout: u16,
     /// Health and metrics.
     pub notify: u16,
+    /// Of the second processes, where there are any: health and metrics of dispatch, confirm, mature, payout, notify.
+    #[serde(default)]
+    pub second: [u16; 5],
     /// The sandbox bank.
     pub bank: u16,
     /// The sandbox mail server.
@@ -80,10 +90,20 @@ impl Install {
             // The sandbox bank's own default, so that one can look into its books without looking anything up.
             bank_token: "sandbox".to_owned(),
             networks: NetworkSecrets::generate(),
+            extra: BTreeMap::new(),
+            instead: BTreeMap::new(),
         };
         write_secret(&key_file(directory), &DataKeys::generate_line())?;
-        write_secret(&path, &serde_json::to_string_pretty(&new)?)?;
+        new.save(directory)?;
         Ok(new)
+    }
+
+    /// Writes it down for whoever brings the stack up.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, directory: &Path) -> Result<()> {
+        write_secret(&directory.join("install.json"), &serde_json::to_string_pretty(self)?)
     }
 
     /// Reads what was decided for `directory`.
@@ -103,8 +123,28 @@ pub(super) fn key_file(directory: &Path) -> PathBuf {
 }
 
 impl Ports {
+    /// Where a role of ours tells its health and metrics; none: there is no such role.
+    #[must_use]
+    pub fn private(&self, role: &str) -> Option<u16> {
+        let [dispatch2, confirm2, mature2, payout2, notify2] = self.second;
+        Some(match role {
+            "api" => self.api_private,
+            "dispatch" => self.dispatch,
+            "confirm" => self.confirm,
+            "mature" => self.mature,
+            "payout" => self.payout,
+            "notify" => self.notify,
+            "dispatch2" => dispatch2,
+            "confirm2" => confirm2,
+            "mature2" => mature2,
+            "payout2" => payout2,
+            "notify2" => notify2,
+            _ => return None,
+        })
+    }
+
     fn choose() -> Result<Self> {
-        let mut free = processes::free_ports(10)?.into_iter();
+        let mut free = processes::free_ports(15)?.into_iter();
         let mut next = || free.next().context("port");
         Ok(Self {
             api: next()?,
@@ -114,6 +154,7 @@ impl Ports {
             mature: next()?,
             payout: next()?,
             notify: next()?,
+            second: [next()?, next()?, next()?, next()?, next()?],
             bank: next()?,
             smtp: next()?,
             mail: next()?,

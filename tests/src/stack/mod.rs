@@ -11,13 +11,13 @@ mod roles;
 mod supervisor;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 pub use extra::{Extra, processes};
 pub use install::{Install, Ports};
-pub use roles::programs;
+pub use roles::{OURS, SECOND, of_role, programs};
 pub use supervisor::supervise;
 
 use crate::servers::data_directory;
@@ -36,6 +36,12 @@ pub fn environment(profile: Profile) -> Result<HashMap<String, String>> {
     Ok(text.lines().filter_map(pair).collect())
 }
 
+/// While this file exists, a role of the stack in `directory` is not started again.
+#[must_use]
+pub fn hold_file(directory: &Path, role: &str) -> PathBuf {
+    directory.join("hold").join(role)
+}
+
 /// What a stack is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Profile {
@@ -46,16 +52,36 @@ pub enum Profile {
     /// The accounts and shops of the contract (§11), holds of zero, purchases of network self confirmed by themselves,
     /// payouts paid by a person.
     Contract,
+    /// As the demo, with two processes of each worker and of dispatch, to be broken.
+    Torture,
 }
 
 impl Profile {
-    /// The word in paths and in the environment.
+    /// The word in paths.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Demo => "demo",
             Self::Bench => "bench",
             Self::Contract => "contract",
+            Self::Torture => "torture",
+        }
+    }
+
+    /// What its processes are told to be.
+    pub(super) fn told(self) -> &'static str {
+        match self {
+            Self::Torture => Self::Demo.as_str(),
+            _ => self.as_str(),
+        }
+    }
+
+    /// How many of its payments the bank mistreats, and of its conversations the mail server.
+    fn failures(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Demo => ("0.1", "0.02"),
+            Self::Torture => ("0.25", "0.1"),
+            Self::Bench | Self::Contract => ("0", "0"),
         }
     }
 

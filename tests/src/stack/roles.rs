@@ -1,5 +1,6 @@
 //! Which processes make up a stack, and what each is told.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -48,7 +49,7 @@ pub(super) enum Start {
         /// Its arguments.
         arguments: Vec<String>,
         /// Its environment; it gets nothing else of ours.
-        environment: Vec<(&'static str, String)>,
+        environment: BTreeMap<String, String>,
     },
 }
 
@@ -65,7 +66,7 @@ impl Start {
                 use std::os::unix::process::CommandExt;
                 let mut command = Command::new(program);
                 // A DATABASE_URL of whoever called must not leak in.
-                command.env_clear().envs(environment.iter().map(|(name, value)| (*name, value)));
+                command.env_clear().envs(environment);
                 command.args(arguments).process_group(0).stdin(Stdio::null());
                 Ok(command)
             }
@@ -121,45 +122,54 @@ pub(super) fn all(
             format!("http://127.0.0.1:{}/messages/count", ports.mail),
         )?,
     ];
-    let private = [
-        ("api", ports.api_private),
-        ("dispatch", ports.dispatch),
-        ("confirm", ports.confirm),
-        ("mature", ports.mature),
-        ("payout", ports.payout),
-        ("notify", ports.notify),
-    ];
-    for (name, port) in private {
+    let second: &[&'static str] = if profile == Profile::Torture { &SECOND } else { &[] };
+    for name in OURS.iter().chain(second).copied() {
         let (role, password) = match name {
             "api" => ("clicknback_api", &install.api_password),
             _ => ("clicknback_worker", &install.worker_password),
         };
-        let mut environment = common(profile, directory, install, redis);
-        environment.push(("DATABASE_URL", postgres.url_as(role, password, DATABASE)));
-        environment.push(("LISTEN_PRIVATE", format!("127.0.0.1:{port}")));
+        let port = ports.private(name).context("port")?;
+        let mut environment: BTreeMap<String, String> =
+            common(profile, directory, install, redis).into_iter().map(|(n, v)| (n.to_owned(), v)).collect();
+        environment.insert("DATABASE_URL".to_owned(), postgres.url_as(role, password, DATABASE));
+        environment.insert("LISTEN_PRIVATE".to_owned(), format!("127.0.0.1:{port}"));
         if name == "api" {
-            environment.push(("LISTEN", format!("127.0.0.1:{}", ports.api)));
+            environment.insert("LISTEN".to_owned(), format!("127.0.0.1:{}", ports.api));
         }
-        let program = programs()?.join(name);
-        let start = Start::Program { program, arguments: Vec::new(), environment };
+        for more in ["*", name].into_iter().filter_map(|named| install.extra.get(named)) {
+            environment.extend(more.clone());
+        }
+        let instead = install.instead.get(name).and_then(|words| words.split_first());
+        let (program, arguments) = instead.map_or((of_role(name), Vec::new()), |(p, more)| (p.as_str(), more.to_vec()));
         roles.push(Role {
             name,
             group: Group::Ours,
-            start,
+            start: Start::Program { program: programs()?.join(program), arguments, environment },
             ready_url: Some(format!("http://127.0.0.1:{port}/readyz")),
         });
     }
     Ok(roles)
 }
 
+/// Our processes, in the order in which they start.
+pub const OURS: [&str; 6] = ["api", "dispatch", "confirm", "mature", "payout", "notify"];
+/// The second ones, where each worker and dispatch has two.
+pub const SECOND: [&str; 5] = ["dispatch2", "confirm2", "mature2", "payout2", "notify2"];
+
+/// The program of one of our roles.
+#[must_use]
+pub fn of_role(name: &str) -> &str {
+    name.trim_end_matches('2')
+}
+
 fn peer(name: &'static str, arguments: Vec<String>, install: &Install, ready_url: String) -> Result<Role> {
-    let environment = vec![("BANK_TOKEN", install.bank_token.clone())];
+    let environment = BTreeMap::from([("BANK_TOKEN".to_owned(), install.bank_token.clone())]);
     let start = Start::Program { program: programs()?.join("sandbox"), arguments, environment };
     Ok(Role { name, group: Group::Peers, start, ready_url: Some(ready_url) })
 }
 
 fn bank(profile: Profile, directory: &Path, install: &Install) -> Vec<String> {
-    let faults = if profile == Profile::Demo { "0.1" } else { "0" };
+    let (faults, _) = profile.failures();
     let mut arguments = words(&["bank", "--faults", faults]);
     arguments.extend(["--listen".to_owned(), format!("127.0.0.1:{}", install.ports.bank)]);
     arguments.extend(["--store".to_owned(), directory.join("bank.jsonl").display().to_string()]);
@@ -168,7 +178,7 @@ fn bank(profile: Profile, directory: &Path, install: &Install) -> Vec<String> {
 }
 
 fn smtp(profile: Profile, directory: &Path, install: &Install) -> Vec<String> {
-    let faults = if profile == Profile::Demo { "0.02" } else { "0" };
+    let (_, faults) = profile.failures();
     let mut arguments = words(&["smtp", "--faults", faults]);
     arguments.extend(["--listen".to_owned(), format!("127.0.0.1:{}", install.ports.smtp)]);
     arguments.extend(["--http".to_owned(), format!("127.0.0.1:{}", install.ports.mail)]);
@@ -193,7 +203,7 @@ pub(super) fn common(
     let mut told = vec![
         ("REDIS_URL", format!("{}/0", redis.url())),
         ("DATA_KEY_FILE", key_file(directory).display().to_string()),
-        ("PROFILE", profile.as_str().to_owned()),
+        ("PROFILE", profile.told().to_owned()),
         ("LOG_FORMAT", "text".to_owned()),
         ("LOG_LEVEL", std::env::var("LOG_LEVEL").unwrap_or_else(|_| "info".to_owned())),
         ("SMTP_URL", format!("smtp://127.0.0.1:{}", ports.smtp)),
@@ -207,6 +217,11 @@ pub(super) fn common(
         ("AUTO_PAYOUT_MIN", if profile == Profile::Contract { "off" } else { "10.00" }.to_owned()),
         ("OPERATOR_EMAIL", super::install::ADMIN_EMAIL.to_owned()),
     ];
+    if profile == Profile::Torture {
+        // Small ones are asked for, all of them from one address, and larger ones come by themselves.
+        told.push(("PAYOUT_MIN", "1.00".to_owned()));
+        told.push(("RATE_PAYOUTS", "1000/min".to_owned()));
+    }
     if profile == Profile::Contract {
         // Contract §9: the rejection merchant is given up after three looks, a second apart.
         told.push(("REJECTION_MERCHANT_ID", seed::BANK_SIM_FAIL.to_string()));

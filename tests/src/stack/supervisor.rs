@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +28,8 @@ use crate::servers::{Postgres, Programs, Redis, data_directory, write_secret};
 
 /// How long a process may take to end before it is killed.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Until a process that ended is started again.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs a stack until it is told to end (TERM or INT).
 ///
@@ -64,6 +67,15 @@ pub async fn supervise(profile: Profile, seed: u64) -> Result<()> {
     }
     while keepers.join_next().await.is_some() {}
     result
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy)]
+enum Ended {
+    /// By a signal.
+    Killed,
+    /// With this code.
+    ByItself(Option<i32>),
 }
 
 struct Stack {
@@ -158,14 +170,17 @@ impl Stack {
         }
     }
 
-    /// Starts a process again whenever it ends, sooner or later by how long it lived.
+    /// Starts a process again whenever it ends: at once when somebody ended it, later and later when it ends by itself
+    /// as soon as it is started, and not while there is a file of its name in `hold/`.
     async fn keep_alive(self: Arc<Self>, role: Role, mut stopping: watch::Receiver<Option<Group>>) {
-        let mut pause = Duration::from_millis(100);
+        let mut pause = FIRST_PAUSE;
         loop {
-            let begun = Instant::now();
-            if let Err(error) = self.run_once(&role, &mut stopping).await {
-                eprintln!("{}: {error:#}", role.name);
+            tokio::select! {
+                () = self.released(role.name) => {}
+                () = wait_until_told(&mut stopping, role.group) => return,
             }
+            let begun = Instant::now();
+            let ended = self.run_once(&role, &mut stopping).await;
             self.change(|alive| {
                 alive.remove(role.name);
             });
@@ -173,12 +188,13 @@ impl Stack {
                 return;
             }
             let lived = begun.elapsed();
-            pause = if lived > Duration::from_secs(5) {
-                Duration::from_millis(100)
-            } else {
-                (pause * 2).min(Duration::from_secs(3))
+            pause = match ended {
+                Ok(Ended::Killed | Ended::ByItself(Some(0))) => FIRST_PAUSE,
+                _ if lived > Duration::from_secs(5) => FIRST_PAUSE,
+                _ => (pause * 2).min(Duration::from_secs(3)),
             };
-            eprintln!("{} ended after {} ms, starting it again", role.name, lived.as_millis());
+            let how = ended.map_or_else(|error| format!(": {error:#}"), |how| format!(" ({how:?})"));
+            eprintln!("{} ended after {} ms{how}, starting it again", role.name, lived.as_millis());
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = wait_until_told(&mut stopping, role.group) => return,
@@ -186,7 +202,14 @@ impl Stack {
         }
     }
 
-    async fn run_once(&self, role: &Role, stopping: &mut watch::Receiver<Option<Group>>) -> Result<()> {
+    /// Waits until nobody holds a role down.
+    async fn released(&self, role: &str) {
+        while super::hold_file(&self.directory, role).exists() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn run_once(&self, role: &Role, stopping: &mut watch::Receiver<Option<Group>>) -> Result<Ended> {
         // Somebody may have restarted PostgreSQL by hand: then that one is ours now.
         if let (roles::Start::Postgres(postgres), "postgres") = (&role.start, role.name)
             && let Some(identity) = postgres.running()
@@ -194,7 +217,8 @@ impl Stack {
             self.change(|alive| {
                 alive.insert(role.name, identity);
             });
-            return self.follow(identity, role, stopping).await;
+            self.follow(identity, role, stopping).await;
+            return Ok(Ended::Killed);
         }
         let log = OpenOptions::new().create(true).append(true).open(self.log_file(role.name))?;
         let mut command = tokio::process::Command::from(role.start.command()?);
@@ -204,35 +228,32 @@ impl Stack {
             alive.insert(role.name, identity);
         });
         tokio::select! {
-            status = child.wait() => bail!("{}", status?),
+            status = child.wait() => Ok(match status? {
+                status if status.signal().is_some() => Ended::Killed,
+                status => Ended::ByItself(status.code()),
+            }),
             () = wait_until_told(stopping, role.group) => {
                 identity.signal(role.start.stop_signal());
                 if tokio::time::timeout(PATIENCE, child.wait()).await.is_err() {
                     eprintln!("{} does not end, killing it", role.name);
                     child.kill().await?;
                 }
-                Ok(())
+                Ok(Ended::Killed)
             }
         }
     }
 
     /// Watches a process that is not our child.
-    async fn follow(
-        &self,
-        identity: Identity,
-        role: &Role,
-        stopping: &mut watch::Receiver<Option<Group>>,
-    ) -> Result<()> {
+    async fn follow(&self, identity: Identity, role: &Role, stopping: &mut watch::Receiver<Option<Group>>) {
         while identity.is_alive() {
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(100)) => {}
                 () = wait_until_told(stopping, role.group) => {
                     identity.stop(role.start.stop_signal(), PATIENCE).await;
-                    return Ok(());
+                    return;
                 }
             }
         }
-        Ok(())
     }
 
     async fn wait_ready(&self, group: Group) -> Result<()> {

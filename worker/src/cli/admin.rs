@@ -8,6 +8,7 @@ use clap::Subcommand;
 use serde_json::json;
 use shared::audit::{self, Actor, Record};
 use shared::clock::Timestamp;
+use shared::db::commit;
 use shared::users::{self, Email, Role};
 use sqlx::PgPool;
 use zeroize::Zeroizing;
@@ -65,7 +66,7 @@ pub async fn create(pool: &PgPool, now: Timestamp, email: &str, password: Zeroiz
         details: json!({}),
     };
     audit::record(&mut tx, now, &[record]).await?;
-    tx.commit().await?;
+    commit(tx, "cli.create_admin").await?;
     Ok(Answer::good(format!("Administrator {id} created."), json!({ "created": true, "id": id })))
 }
 

@@ -3,6 +3,7 @@
 use clap::Subcommand;
 use serde_json::json;
 use shared::clock::Timestamp;
+use shared::db::commit;
 use shared::explain::deliveries::{self, Filter};
 use shared::ids::DeliveryId;
 use shared::intake::{self, Which};
@@ -72,7 +73,7 @@ async fn replay(pool: &PgPool, now: Timestamp, mut which: Which) -> anyhow::Resu
     loop {
         let mut tx = pool.begin().await?;
         let (replayed, _) = intake::replay(&mut tx, now, &Room::closed(), &which).await?;
-        tx.commit().await?;
+        commit(tx, "cli.replay").await?;
         let full = replayed.len() == intake::REPLAY_SLICE;
         let last = replayed.last().map(|replayed| replayed.delivery);
         all.extend(replayed);

@@ -3,6 +3,7 @@
 use clap::{ArgGroup, Subcommand};
 use serde_json::json;
 use shared::clock::Timestamp;
+use shared::db::commit;
 use shared::ids::JobId;
 use shared::jobs::operator::{self, Cancelled, Filter, RETRY_SLICE, Retried, State};
 use shared::jobs::{Queue, queues};
@@ -128,7 +129,7 @@ async fn retry(pool: &PgPool, now: Timestamp, which: Retried, reason: &str) -> a
     loop {
         let mut tx = pool.begin().await?;
         let ids = operator::retry(&mut tx, now, which, reason).await?;
-        tx.commit().await?;
+        commit(tx, "cli.retry_jobs").await?;
         retried += ids.len();
         // A slice that is not full was the last one.
         if i64::try_from(ids.len()).is_ok_and(|count| count < RETRY_SLICE) {
@@ -145,7 +146,7 @@ async fn retry(pool: &PgPool, now: Timestamp, which: Retried, reason: &str) -> a
 async fn cancel(pool: &PgPool, now: Timestamp, id: JobId, reason: &str) -> anyhow::Result<Answer> {
     let mut tx = pool.begin().await?;
     let cancelled = operator::cancel(&mut tx, now, id, reason).await?;
-    tx.commit().await?;
+    commit(tx, "cli.cancel_job").await?;
     Ok(match cancelled {
         Cancelled::Done => Answer::good(format!("Job {id} ended as cancelled."), json!({ "cancelled": true })),
         Cancelled::NotFound => {
@@ -160,7 +161,7 @@ async fn cancel(pool: &PgPool, now: Timestamp, id: JobId, reason: &str) -> anyho
 async fn pause(pool: &PgPool, now: Timestamp, queue: Queue, paused: bool, reason: &str) -> anyhow::Result<Answer> {
     let mut tx = pool.begin().await?;
     let changed = operator::set_paused(&mut tx, now, queue, paused, reason).await?;
-    tx.commit().await?;
+    commit(tx, "cli.pause_queue").await?;
     let (name, word) = (queue.as_str(), if paused { "paused" } else { "running" });
     let text =
         if changed { format!("Queue {name} is {word} now.") } else { format!("Queue {name} was {word} already.") };

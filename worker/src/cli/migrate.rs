@@ -5,6 +5,8 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::json;
 use shared::config::{self, ConfigError};
+use shared::db::commit;
+use shared::torture;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::Answer;
@@ -43,7 +45,8 @@ impl Settings {
 /// When the database does not answer, or holds a migration that this version does not know or knows otherwise.
 pub async fn run(settings: &Settings) -> anyhow::Result<Answer> {
     let mut conn = PgConnection::connect(&settings.database_url).await.context("connecting as the owner")?;
-    shared::db::MIGRATIONS.run_direct(None, &mut conn, false).await.context("migrating")?;
+    let migrating = shared::db::MIGRATIONS.run_direct(None, &mut conn, false);
+    torture::around("cli.migrate", migrating).await.context("migrating")?;
     for (role, password) in &settings.passwords {
         let_in(&mut conn, role, password).await.with_context(|| format!("giving {role} its password"))?;
     }
@@ -78,7 +81,7 @@ async fn let_in(conn: &mut PgConnection, role: &str, password: &str) -> anyhow::
         // Roles belong to the whole cluster: a migration of another database may change the same one now.
         let done = sqlx::raw_sql(AssertSqlSafe(GRANT)).execute(&mut *tx).await;
         match done {
-            Ok(_) => return Ok(tx.commit().await?),
+            Ok(_) => return Ok(commit(tx, "cli.let_in").await?),
             Err(error) if attempts_left > 0 && error.to_string().contains("concurrently updated") => {
                 tx.rollback().await?;
                 attempts_left -= 1;

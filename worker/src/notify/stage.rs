@@ -8,10 +8,11 @@ use shared::auth::link::LinkTokens;
 use shared::auth::seal::DataKeys;
 use shared::clock::Clock;
 use shared::config;
-use shared::db::StoreError;
+use shared::db::{StoreError, commit};
 use shared::ids::WorkerId;
 use shared::jobs::{self, Claimed, ErrorClass, Outcome, Pushes, Queue, Room};
 use shared::notifications::{self, Decision, Event, Letter, store};
+use shared::torture;
 use sqlx::PgPool;
 
 use super::mailer::{Mailer, Sent};
@@ -94,7 +95,8 @@ impl Notify {
             Ok(page) => page,
             Err(error) => return Ok((Outcome::Dead { error: format!("the mail cannot be rendered: {error}") }, None)),
         };
-        let sent = self.mailer.send(clock.now(), claimed.id, &letter.recipient.email, page).await;
+        let sending = self.mailer.send(clock.now(), claimed.id, &letter.recipient.email, page);
+        let sent = torture::around("mail.send", sending).await;
         Ok(match sent {
             Sent::Accepted => (Outcome::Done, Some(Told { event, letter })),
             Sent::NoSuchRecipient(why) => (cancelled(&why), None),
@@ -141,7 +143,7 @@ async fn settle(
     };
     let answers = [(claimed, outcome)];
     let pushes = jobs::settle(&mut tx, now, room, worker, &answers).await?;
-    tx.commit().await?;
+    commit(tx, "mail.settle").await?;
     counter!("clicknback_mails_total", "event" => kind, "outcome" => word).increment(1);
     let [(_, outcome)] = &answers;
     match outcome {

@@ -6,9 +6,11 @@ use anyhow::Result;
 use metrics::counter;
 use shared::auth::seal::DataKeys;
 use shared::clock::Clock;
+use shared::db::commit;
 use shared::ids::WorkerId;
 use shared::jobs::{Claimed, Kind, Outcome, Pushes, Room};
 use shared::payouts::{self, Begun, Call, Policy, Reading, Settled, ToCall, Word};
+use shared::torture;
 use sqlx::PgPool;
 use tracing::warn;
 
@@ -78,7 +80,7 @@ impl<R: Rail> Desk<R> {
         let worked = payouts::auto(&mut tx, now, &self.room, self.worker, &self.policy, claimed).await?;
         let mut pushes = worked.pushes;
         pushes.extend(shared::jobs::settle(&mut tx, now, &self.room, self.worker, &worked.answers).await?);
-        tx.commit().await?;
+        commit(tx, "payouts.open").await?;
         Ok(pushes)
     }
 
@@ -112,7 +114,7 @@ impl<R: Rail> Desk<R> {
         let begun =
             payouts::begin(&mut tx, now, &self.room, self.worker, claimed, &rail, &self.keys, &compose, cleared)
                 .await?;
-        tx.commit().await?;
+        commit(tx, "payouts.begin").await?;
         Ok(begun)
     }
 
@@ -125,14 +127,14 @@ impl<R: Rail> Desk<R> {
 
     async fn ask(&self, call: &ToCall) -> Word {
         match call {
-            ToCall::LookUp { key, amount } => self.rail.look_up(key, *amount).await,
+            ToCall::LookUp { key, amount } => torture::around("bank.look_up", self.rail.look_up(key, *amount)).await,
             // A process that was stopped since begin must not send any more: another one may rely on the deadline.
             ToCall::Send { deadline_at, .. } if self.clock.now() + self.rail.about().call_timeout > *deadline_at => {
                 warn!("The deadline came before the call; nothing was sent");
                 let why = "the deadline came before the call".to_owned();
                 Word { call: Call::Send, body: why.clone(), reading: Reading::NotExecuted { why }, http_status: None }
             }
-            ToCall::Send { key, body, .. } => self.rail.send(key, body).await,
+            ToCall::Send { key, body, .. } => torture::around("bank.send", self.rail.send(key, body)).await,
         }
     }
 
@@ -144,7 +146,7 @@ impl<R: Rail> Desk<R> {
         let mut tx = self.pool.begin().await?;
         let (now, rail) = (self.clock.now(), self.rail.about());
         let settled = payouts::settle(&mut tx, now, &self.room, self.worker, claimed, &rail, word).await?;
-        tx.commit().await?;
+        commit(tx, "payouts.settle").await?;
         Ok(settled)
     }
 
@@ -158,7 +160,7 @@ impl<R: Rail> Desk<R> {
         let ours = shared::jobs::lock_claims(&mut tx, self.worker, std::slice::from_ref(claimed)).await?;
         let answers: Vec<_> = ours.contains(&claimed.id).then(|| (claimed.clone(), outcome)).into_iter().collect();
         let pushes = shared::jobs::settle(&mut tx, self.clock.now(), &self.room, self.worker, &answers).await?;
-        tx.commit().await?;
+        commit(tx, "payouts.answer").await?;
         Ok(pushes)
     }
 }

@@ -6,9 +6,11 @@ use std::time::Duration;
 use anyhow::Result;
 use metrics::counter;
 use shared::clock::Clock;
+use shared::db::{self, commit};
 use shared::jobs::redis::Pusher;
 use shared::jobs::{Pushes, Room};
 use shared::payouts::{self, Booked};
+use shared::torture;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -19,6 +21,9 @@ use super::Rail;
 const PERIOD: Duration = Duration::from_secs(1);
 /// The same, after a look that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
+
+/// How long a look may take.
+const READ: Duration = Duration::from_secs(60);
 
 /// Reads a rail's statement until it is stopped. Any number of processes may do this at once.
 #[derive(Debug)]
@@ -38,7 +43,9 @@ impl<R: Rail> Reader<R> {
     pub async fn run(self, stop: CancellationToken) {
         let mut failing = false;
         while !stop.is_cancelled() {
-            let period = match read(&self.pool, &self.clock, &self.pusher.room(), &*self.rail).await {
+            let room = self.pusher.room();
+            let reading = read(&self.pool, &self.clock, &room, &*self.rail);
+            let period = match db::in_time(READ, reading).await {
                 Ok((booked, pushes)) => {
                     if failing {
                         info!("The bank's statement is read again");
@@ -72,12 +79,28 @@ impl<R: Rail> Reader<R> {
 pub async fn read<R: Rail>(pool: &PgPool, clock: &Clock, room: &Room, rail: &R) -> Result<(Booked, Pushes)> {
     let name = rail.about().name;
     let after = payouts::cursor(&mut *pool.acquire().await?, name).await?;
-    let movements = rail.movements(after).await?;
+    // Whoever was sent before this moment, less what a bank takes to carry it out, is on the lines up to its end.
+    let asked_at = clock.now();
+    let movements = torture::around("bank.statement", rail.movements(after)).await?;
     if movements.is_empty() {
+        let about = rail.about();
+        let settled = asked_at - about.terms.deadline - about.booked_within;
+        payouts::recovery::complete_to(&mut *pool.acquire().await?, name, settled).await?;
         return Ok((Booked::default(), Pushes::default()));
     }
+    let mut pushes = Pushes::default();
+    let restored = payouts::recovery::is_open(&mut *pool.acquire().await?).await?;
+    for line in movements.iter().filter(|_| restored) {
+        let mut tx = pool.begin().await?;
+        let (made, new) = payouts::recovery::adopt::lost(&mut tx, clock.now(), room, name, line).await?;
+        if made {
+            commit(tx, "bank.book_lost").await?;
+            pushes.extend(new);
+        }
+    }
     let mut tx = pool.begin().await?;
-    let booked = payouts::book_movements(&mut tx, clock.now(), room, name, &movements).await?;
-    tx.commit().await?;
-    Ok(booked)
+    let (booked, new) = payouts::book_movements(&mut tx, clock.now(), room, name, &movements).await?;
+    commit(tx, "bank.book_statement").await?;
+    pushes.extend(new);
+    Ok((booked, pushes))
 }

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::json;
 use shared::cashback::by_person::{self, PersonError};
-use shared::db::Conn;
+use shared::db::{Conn, commit};
 use shared::purchases;
 
 use super::{PurchaseChanged, named};
@@ -75,7 +75,7 @@ pub(super) async fn reverse(
     let (purchase, pushes) = by_person::reverse(&mut tx, state.clock.now(), &state.room(), caller.user, purchase)
         .await
         .map_err(|error| refusal(error, &name.0, not_reversible))?;
-    tx.commit().await?;
+    commit(tx, "purchases.reverse").await?;
     state.push(pushes).await;
     Ok(Json(PurchaseChanged { id: purchase.id, status: "reversed", cashback_amount: Euros(purchase.cashback) }))
 }

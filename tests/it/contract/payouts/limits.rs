@@ -11,7 +11,7 @@ use shared::limits::{Limiter, Rate, Rules};
 use tests::contract::Site;
 use tests::contract::seed::{ALICE, BOB};
 use tests::database::fresh_redis;
-use tests::proxy::Proxy;
+use tests::wire::Wire;
 
 use super::counter::{shopper, transfer};
 
@@ -76,7 +76,7 @@ async fn nfr_05_processes_share_one_bucket_and_exactly_the_burst_passes() -> Res
 async fn redis_may_go_and_come_back() -> Result<()> {
     let url = fresh_redis().await?;
     let (server, database) = url.trim_start_matches("redis://").split_once('/').unwrap();
-    let wire = Proxy::start(server.to_owned()).await?;
+    let wire = Wire::start(server, 1).await?;
     let rules = Rules { purchases: Some(Rate::of(3, Duration::from_secs(3600))), ..Rules::generous() };
     let limiter = Limiter::connect(rules, &format!("redis://{}/{database}", wire.address()))?;
     shared(&limiter, true).await;

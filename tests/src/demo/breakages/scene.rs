@@ -107,16 +107,7 @@ impl Scene {
 
     /// Waits until a role of ours says that it is ready.
     pub(super) async fn is_ready(&self, role: &str) -> Result<()> {
-        let ports = self.install.ports;
-        let port = match role {
-            "api" => ports.api_private,
-            "dispatch" => ports.dispatch,
-            "confirm" => ports.confirm,
-            "mature" => ports.mature,
-            "payout" => ports.payout,
-            "notify" => ports.notify,
-            _ => return Ok(()),
-        };
+        let Some(port) = self.install.ports.private(role) else { return Ok(()) };
         let url = format!("http://127.0.0.1:{port}/readyz");
         wait_for(&format!("{role} is ready"), || async {
             let answer = self.http.get(&url).send().await.ok()?;
