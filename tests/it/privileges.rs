@@ -107,7 +107,7 @@ const MAY: &[(&str, [&str; 3])] = &[
     ("auditor", ["S", "SU", "-"]),
     ("bank_accounts", ["SIUD", "S", "-"]),
     ("bank_cursors", ["S", "SIU", "-"]),
-    ("bank_movements", ["S", "SI", "-"]),
+    ("bank_movements", ["S", "SIu", "-"]),
     ("cashback_caps", ["SIU", "SIU", "-"]),
     ("clicks", ["SIU", "S", "-"]),
     ("cron", ["S", "SU", "-"]),
@@ -138,6 +138,7 @@ const MAY: &[(&str, [&str; 3])] = &[
     ("redis_tick", ["S", "SU", "-"]),
     ("refresh_tokens", ["SIUD", "SD", "-"]),
     ("reports", ["SI", "SI", "SD"]),
+    ("rescue_clock", ["S", "SU", "-"]),
     ("sealed_rows", ["S", "S", "-"]),
     ("transfers", ["SI", "SI", "-"]),
     ("users", ["SIU", "s", "-"]),
@@ -149,6 +150,7 @@ const MAY: &[(&str, [&str; 3])] = &[
 /// The columns behind small letters.
 const COLUMNS: &[(&str, &str, &str, &str)] = &[
     ("audit_epochs", "clicknback_worker", "UPDATE", "audited_at"),
+    ("bank_movements", "clicknback_worker", "UPDATE", "outcome payout_id"),
     (
         "users",
         "clicknback_worker",
@@ -160,7 +162,7 @@ const COLUMNS: &[(&str, &str, &str, &str)] = &[
 /// Functions of ours, and who may call them.
 const FUNCTIONS: &[(&str, &str)] = &[
     ("begin_epoch", "clicknback_worker"),
-    ("cluster_identifier", "clicknback_worker"),
+    ("cluster_identifier", "clicknback_api clicknback_worker"),
     ("ensure_partitions", "clicknback_keeper clicknback_worker"),
     ("refuse_change", "clicknback_api clicknback_keeper clicknback_worker"),
     ("uuid_at", "clicknback_api clicknback_keeper clicknback_worker"),

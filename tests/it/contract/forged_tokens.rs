@@ -51,7 +51,7 @@ async fn forgeries(site: &Site) -> Result<Vec<(&'static str, String, &'static st
     }
     let tokens = &site.state.tokens;
     let mut swapped: Vec<&str> = good.split('.').collect();
-    let other = encode(&json!({"user_id": ALICE, "user_role": "admin", "exp": 1 << 40, "token_type": "access"}));
+    let other = encode(&json!({"user_id": ALICE, "user_role": "admin", "exp": 1_i64 << 40, "token_type": "access"}));
     swapped[1] = &other;
     let list = vec![
         ("nothing in it", String::new(), invalid),

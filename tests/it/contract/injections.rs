@@ -127,7 +127,11 @@ async fn whatever_stands_in_a_field_is_refused_or_kept_as_it_is() -> Result<()> 
                 }
                 if answer.status < 300 && answer.body[&field].is_string() {
                     kept += 1;
-                    if answer.body[&field] != json!(text) && answer.body[&field] != json!(text.trim()) {
+                    // The holder of an account is shown masked, whatever it is.
+                    if field != "account_holder"
+                        && answer.body[&field] != json!(text)
+                        && answer.body[&field] != json!(text.trim())
+                    {
                         wrong.push(format!("{} keeps {field} = {:?} as {}", row.0, shown(&text), answer.body[&field]));
                     }
                 }
