@@ -253,6 +253,8 @@ impl Books {
                         still.push(index);
                     }
                 }
+                // After a restart everything is looked at once more.
+                Standing::Completed if payment.returned.is_some() => {}
                 Standing::Completed if comes_back && age >= pace.return_after => {
                     let less_fee = fault(&payment.key) == Some(Fault::ReturnLessFee) && payment.cents > FEE_CENTS;
                     let cents = payment.cents - if less_fee { FEE_CENTS } else { 0 };
