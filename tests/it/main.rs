@@ -15,6 +15,7 @@ mod cli;
 mod concurrency;
 mod contract;
 mod fuzz;
+mod history;
 mod intake;
 mod jobs;
 mod jobs_dispatch;

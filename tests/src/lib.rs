@@ -3,7 +3,9 @@
 pub mod contract;
 pub mod database;
 pub mod demo;
+pub mod history;
 pub mod load;
+pub mod logged;
 pub mod measure;
 pub mod network;
 pub mod processes;

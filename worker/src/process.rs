@@ -97,7 +97,8 @@ impl Process {
         metrics: Option<PrometheusHandle>,
         stop: CancellationToken,
     ) -> Result<Self> {
-        let name = format!("clicknback-{role}");
+        // With the process id, so that whoever looks at PostgreSQL's sessions knows whose each is.
+        let name = format!("clicknback-{role}/{}", pid());
         let pool = db::connect_lazy(&settings.database_url, &name, settings.connections).context("DATABASE_URL")?;
         // Of its own, so that a busy stage never delays a heartbeat.
         let heart = db::connect_lazy(&settings.database_url, &name, 2).context("DATABASE_URL")?;

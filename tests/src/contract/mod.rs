@@ -4,8 +4,10 @@
 pub mod profile;
 mod second;
 pub mod seed;
+mod wire;
 
 pub use second::Second;
+pub use wire::Wire;
 
 use std::sync::Arc;
 
@@ -157,7 +159,7 @@ impl Site {
         let listener = api::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         let stop = CancellationToken::new();
-        tokio::spawn(api::serve(listener, api::router(Arc::clone(&state)), stop.clone()));
+        tokio::spawn(api::serve(listener, Arc::clone(&state), stop.clone()));
         Ok(Self {
             pool: database.pool,
             database_url: database.url,

@@ -201,13 +201,13 @@ fn shopper(random: &mut StdRng, index: usize) -> Shopper {
 }
 
 /// A German account number with its check digits (ISO 13616, ISO 7064 mod 97-10).
-fn iban(account: &str) -> String {
+pub(crate) fn iban(account: &str) -> String {
     let rest = format!("{account}131400").bytes().fold(0_u64, |rest, digit| (rest * 10 + u64::from(digit - b'0')) % 97);
     format!("DE{:02}{account}", 98 - rest)
 }
 
 /// A UUIDv7 that is the same for the same seed.
-fn stable_id(random: &mut StdRng) -> Uuid {
+pub(crate) fn stable_id(random: &mut StdRng) -> Uuid {
     uuid::Builder::from_unix_timestamp_millis(1_767_225_600_000, &random.random()).into_uuid()
 }
 

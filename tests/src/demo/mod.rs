@@ -5,4 +5,3 @@ pub mod catalogue;
 mod report;
 pub mod run;
 pub mod seed;
-mod verdict;

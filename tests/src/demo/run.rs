@@ -14,14 +14,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
 use super::catalogue::Catalogue;
-use super::{breakages, report, verdict};
+use super::{breakages, report};
+use crate::history::Log;
+use crate::history::judge::{self, Evidence};
 use crate::network::play::{self, Played, Progress};
 use crate::network::sender::{Repeats, Sender};
 use crate::network::{Story, day};
 use crate::stack::{Install, Profile, command};
-
-/// How long a disagreement is looked at again once nothing is under way: a return of the bank may be on its way.
-const SECOND_LOOKS: Duration = Duration::from_secs(30);
 
 /// What a demo is asked to do.
 #[derive(Debug, Clone, clap::Args)]
@@ -76,17 +75,29 @@ async fn whole_day(options: &Options) -> Result<bool> {
     let pool = PgPoolOptions::new().max_connections(4).connect(stack.at("DATABASE_URL")?).await?;
     eprintln!("demo: everything is up after {} s", begun.elapsed().as_secs());
 
-    let world = Catalogue::new(options.seed);
+    let world = Arc::new(Catalogue::new(options.seed));
+    let log = Arc::new(Log::create(&Profile::Demo.directory()?.join("log/clients.jsonl"))?);
     let stories = day::write(&world, options.seed, options.purchases, Clock::System.now());
     let written_before = report::rows_written(&pool).await?;
     let opened = Instant::now();
-    let (mut played, broken) = play_and_break(&stack, &pool, &stories, options.breakages).await?;
-    let faults = come_to_rest(&stack, &pool, &world, &stories, options.patience).await?;
+    let (mut played, broken) = play_and_break(&stack, &pool, &stories, &log, options.breakages).await?;
+    let evidence = Evidence {
+        pool: pool.clone(),
+        claims: false,
+        bank_url: stack.at("BANK_URL")?.to_owned(),
+        bank_token: stack.at("BANK_TOKEN")?.to_owned(),
+        mail_url: stack.at("MAIL_URL")?.to_owned(),
+        log: log.ops(),
+        world,
+        stories,
+    };
+    let patience = Duration::from_secs(options.patience);
+    let findings = judge::at_rest(&evidence, patience, |what| eprintln!("demo: coming to rest: {what}")).await?;
     let took = opened.elapsed();
 
     // A crash of PostgreSQL empties its counts.
     let written = (!options.breakages).then_some(report::rows_written(&pool).await? - written_before);
-    let copies = verdict::copies(&stack).await?;
+    let copies = judge::copies(&evidence).await?;
     let figures = report::Figures { played: &played, took, written, copies, setup: opened - begun };
     // Read again: processes may have been started again since.
     let mut text = report::write(&pool, &Running::read()?.env, &figures).await?;
@@ -94,8 +105,8 @@ async fn whole_day(options: &Options) -> Result<bool> {
         text += &breakages::show(&pool, &broken).await?;
         played.faults.extend(broken.faults);
     }
-    played.faults.extend(faults);
-    let text = text + &verdict::show(&played.faults, options);
+    played.faults.extend(findings.iter().map(ToString::to_string));
+    let text = text + &show(&played.faults, options);
     let mut out = std::io::stdout();
     out.write_all(text.as_bytes())?;
     if !options.exit {
@@ -133,11 +144,12 @@ async fn play_and_break(
     stack: &Running,
     pool: &PgPool,
     stories: &[Story],
+    log: &Arc<Log>,
     breaking: bool,
 ) -> Result<(Played, Option<breakages::Broken>)> {
     let progress = Arc::new(Progress::default());
     let pace = Arc::new(Semaphore::new(if breaking { 0 } else { stories.len() }));
-    let playing = play_with_progress(stack, pool, stories, Arc::clone(&progress), Arc::clone(&pace));
+    let playing = play_with_progress(stack, pool, stories, log, Arc::clone(&progress), Arc::clone(&pace));
     if !breaking {
         return Ok((playing.await?, None));
     }
@@ -160,11 +172,13 @@ async fn play_with_progress(
     stack: &Running,
     pool: &PgPool,
     stories: &[Story],
+    log: &Arc<Log>,
     progress: Arc<Progress>,
     pace: Arc<Semaphore>,
 ) -> Result<Played> {
     let networks = &stack.install.networks;
-    let sender = Sender::new(stack.at("INTAKE_URL")?, networks.reference_key()?, &networks.awin)?;
+    let sender =
+        Sender::new(stack.at("INTAKE_URL")?, networks.reference_key()?, &networks.awin)?.written_down(Arc::clone(log));
     let repeats = Arc::clone(&sender.repeats);
     let playing = play::play(sender, pool.clone(), stories, Arc::clone(&progress), pace);
     tokio::pin!(playing);
@@ -187,36 +201,19 @@ async fn play_with_progress(
     }
 }
 
-/// Waits until nothing is left to do and all agree; returns what still does not agree when patience ends.
-async fn come_to_rest(
-    stack: &Running,
-    pool: &PgPool,
-    world: &Catalogue,
-    stories: &[Story],
-    patience: u64,
-) -> Result<Vec<String>> {
-    let begun = Instant::now();
-    let (mut shown, mut calm) = (Instant::now(), Instant::now());
-    loop {
-        let busy = verdict::unrest(pool).await?;
-        let faults = if busy.is_empty() { verdict::faults(stack, pool, world, stories).await? } else { Vec::new() };
-        if busy.is_empty() && faults.is_empty() {
-            return Ok(Vec::new());
-        }
-        // Something may have moved between two looks, so a disagreement is looked at again for a while.
-        if begun.elapsed() > Duration::from_secs(patience) || (!faults.is_empty() && calm.elapsed() > SECOND_LOOKS) {
-            let faults = verdict::faults(stack, pool, world, stories).await?;
-            return Ok([busy, faults].concat());
-        }
-        if !busy.is_empty() {
-            calm = Instant::now();
-        }
-        if shown.elapsed() > Duration::from_secs(2) {
-            shown = Instant::now();
-            eprintln!("demo: coming to rest: {}", busy.first().or(faults.first()).cloned().unwrap_or_default());
-        }
-        tokio::time::sleep(Duration::from_millis(250)).await;
+/// The verdict, for a person.
+fn show(faults: &[String], options: &Options) -> String {
+    if faults.is_empty() {
+        return format!(
+            "\nVerdict: all agree. Seed {}: books, bank and networks say the same to the cent; the audit is clean.\n",
+            options.seed
+        );
     }
+    let mut text = format!("\nVerdict: {} disagreements\n", faults.len());
+    for fault in faults.iter().take(40) {
+        text.push_str(&format!("  {fault}\n"));
+    }
+    text
 }
 
 fn addresses(env: &BTreeMap<String, String>) -> String {

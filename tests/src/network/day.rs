@@ -28,13 +28,20 @@ pub fn write(world: &Catalogue, seed: u64, purchases: usize, now: Timestamp) -> 
     let mut number = 0;
     while count < purchases {
         number += 1;
-        let order = Order::new(world, &mut random, seed, number, now);
-        let story = stories::choose(&mut random, order);
-        count += story.ends.len().max(1);
-        told.push(story);
-        if random.random_range(0..15) == 0 {
-            told.push(noise::story(&mut random, seed, number));
-        }
+        let more = ordinary(world, &mut random, seed, number, now);
+        count += more.first().map_or(1, |story| story.ends.len().max(1));
+        told.extend(more);
+    }
+    told
+}
+
+/// The story of one purchase, and now and then some noise after it. `number` is the purchase's, unique with the seed.
+#[must_use]
+pub fn ordinary(world: &Catalogue, random: &mut StdRng, seed: u64, number: usize, now: Timestamp) -> Vec<Story> {
+    let order = Order::new(world, random, seed, number, now);
+    let mut told = vec![stories::choose(random, order)];
+    if random.random_range(0..15) == 0 {
+        told.push(noise::story(random, seed, number));
     }
     told
 }

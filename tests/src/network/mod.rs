@@ -59,6 +59,18 @@ pub enum Call {
     },
 }
 
+impl Call {
+    /// Whose call it is; that of nobody in particular is `nobody`'s.
+    #[must_use]
+    pub fn network(&self) -> &'static str {
+        match self {
+            Self::Signed { .. } => "reference",
+            Self::Pushed { .. } | Self::Asked { .. } => "awin",
+            Self::Other { .. } => "nobody",
+        }
+    }
+}
+
 /// How a signature is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signature {

@@ -47,13 +47,13 @@ pub struct Progress {
     pub under_way: AtomicUsize,
 }
 
-struct Theatre {
+/// Where stories are told, any number of them at a time.
+pub struct Theatre {
     sender: Sender,
     calls: Semaphore,
     watch: Watch,
     progress: Arc<Progress>,
     played: Mutex<Played>,
-    pace: Arc<Semaphore>,
 }
 
 /// Plays all stories. `database` is read only, to see how far we are. Each story takes a permit of `pace` when it
@@ -69,43 +69,62 @@ pub async fn play(
     pace: Arc<Semaphore>,
 ) -> Result<Played> {
     let begun = Instant::now();
-    let shared = Arc::new(Theatre {
-        sender,
-        calls: Semaphore::new(CALLS),
-        watch: Watch::default(),
-        progress,
-        played: Mutex::default(),
-        pace,
-    });
+    let theatre = Theatre::open(sender, progress);
     let mut running = JoinSet::new();
     for story in stories {
-        let (shared, story) = (Arc::clone(&shared), story.clone());
+        let (theatre, story, pace) = (Arc::clone(&theatre), story.clone(), Arc::clone(&pace));
         // The order in which stories begin is the day's; how they interleave is not.
         running.spawn(async move {
-            if let Err(error) = shared.tell(&story).await {
-                shared.fault(format!("{}: {error:#}", story.name));
-            }
-            shared.progress.stories.fetch_add(1, Ordering::Relaxed);
+            pace.acquire().await?.forget();
+            theatre.tell(&story).await;
+            anyhow::Ok(())
         });
     }
-    let mut seen = tokio::time::interval(Duration::from_millis(150));
-    loop {
-        tokio::select! {
-            ended = running.join_next() => match ended {
-                Some(result) => result?,
-                None => break,
-            },
-            _ = seen.tick() => shared.watch.look(&database).await,
+    let told = async {
+        while let Some(result) = running.join_next().await {
+            result??;
         }
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        told = told => told?,
+        () = theatre.look_on(&database) => {}
     }
-    let mut played = std::mem::take(&mut *shared.played.lock().unwrap_or_else(PoisonError::into_inner));
-    played.took = begun.elapsed();
-    Ok(played)
+    Ok(Played { took: begun.elapsed(), ..theatre.played() })
 }
 
 impl Theatre {
-    async fn tell(&self, story: &Story) -> Result<()> {
-        self.pace.acquire().await?.forget();
+    /// Ready for stories.
+    #[must_use]
+    pub fn open(sender: Sender, progress: Arc<Progress>) -> Arc<Self> {
+        let (calls, watch, played) = (Semaphore::new(CALLS), Watch::default(), Mutex::default());
+        Arc::new(Self { sender, calls, watch, progress, played })
+    }
+
+    /// Tells a story to its end. What goes wrong is among the faults of [`Theatre::played`].
+    pub async fn tell(&self, story: &Story) {
+        if let Err(error) = self.tell_steps(story).await {
+            self.fault(format!("{}: {error:#}", story.name));
+        }
+        self.progress.stories.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Sees for all stories how far their purchases are, for ever. No story that waits goes on without it.
+    pub async fn look_on(&self, database: &PgPool) {
+        let mut seen = tokio::time::interval(Duration::from_millis(150));
+        loop {
+            seen.tick().await;
+            self.watch.look(database).await;
+        }
+    }
+
+    /// What was seen since the last time somebody asked.
+    #[must_use]
+    pub fn played(&self) -> Played {
+        std::mem::take(&mut *self.played.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn tell_steps(&self, story: &Story) -> Result<()> {
         for step in &story.steps {
             match step {
                 Step::Send(delivery) => self.send(story, delivery).await?,

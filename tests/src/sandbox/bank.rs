@@ -331,7 +331,7 @@ async fn ledger(State(shared): State<Arc<Shared>>) -> axum::Json<Value> {
         .map(|payment| {
             let (debits, debited, returned) = keys.get(payment.key.as_str()).copied().unwrap_or_default();
             json!({ "key": payment.key, "state": payment.standing, "debits": debits, "debited": euros(debited),
-                    "returned": euros(returned) })
+                    "returned": euros(returned), "request": payment.body })
         })
         .collect();
     axum::Json(json!({

@@ -217,6 +217,11 @@ pub(super) fn common(
         ("AUTO_PAYOUT_MIN", if profile == Profile::Contract { "off" } else { "10.00" }.to_owned()),
         ("OPERATOR_EMAIL", super::install::ADMIN_EMAIL.to_owned()),
     ];
+    if profile == Profile::Torture {
+        // Small ones are asked for, all of them from one address, and larger ones come by themselves.
+        told.push(("PAYOUT_MIN", "1.00".to_owned()));
+        told.push(("RATE_PAYOUTS", "1000/min".to_owned()));
+    }
     if profile == Profile::Contract {
         // Contract §9: the rejection merchant is given up after three looks, a second apart.
         told.push(("REJECTION_MERCHANT_ID", seed::BANK_SIM_FAIL.to_string()));

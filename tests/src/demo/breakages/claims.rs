@@ -73,7 +73,7 @@ pub(super) async fn left_by(scene: &Scene, role: &str, worker: Uuid) -> Result<C
     wait_for("its statements have ended", || async {
         let ended: Result<bool, _> = sqlx::query_scalar(
             "SELECT NOT EXISTS (SELECT FROM pg_stat_activity
-                                WHERE application_name = 'clicknback-' || $1 AND state = 'active')",
+                                WHERE application_name LIKE 'clicknback-' || $1 || '/%' AND state = 'active')",
         )
         .bind(role)
         .fetch_one(&scene.pool)

@@ -50,7 +50,8 @@ pub(super) struct Payment {
     pub refused: bool,
     /// What came back, in cents.
     pub returned: Option<i64>,
-    body: String,
+    /// The customer's words, byte for byte.
+    pub body: String,
     at: i64,
 }
 
@@ -253,7 +254,7 @@ impl Books {
                         still.push(index);
                     }
                 }
-                // After a restart everything is looked at once more.
+                // It is open again after a restart.
                 Standing::Completed if payment.returned.is_some() => {}
                 Standing::Completed if comes_back && age >= pace.return_after => {
                     let less_fee = fault(&payment.key) == Some(Fault::ReturnLessFee) && payment.cents > FEE_CENTS;
