@@ -13,6 +13,7 @@ mod auditor;
 mod cli;
 mod concurrency;
 mod contract;
+mod faults;
 mod fuzz;
 mod intake;
 mod jobs;
