@@ -58,9 +58,10 @@ impl StoreError {
         match self {
             Self::Database(sqlx::Error::Database(error)) => {
                 let code = error.code().unwrap_or_default();
-                // 08 connection, 40 rollback (deadlock), 53 resources, 55 lock, 57 operator, 58 system: try later.
+                // 08 connection, 40 rollback (deadlock), 53 resources, 55 lock, 57 operator, 58 system, XX internal (a
+                // full disk also shows as "could not write init file"): try later.
                 // 25P02/25P03: the transaction had failed or timed out already.
-                !["08", "25", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class))
+                !["08", "25", "40", "53", "55", "57", "58", "XX"].iter().any(|class| code.starts_with(class))
             }
             Self::Database(_) => false,
             Self::RowCount { .. } | Self::Corrupt { .. } | Self::Ledger(_) => true,

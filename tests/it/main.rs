@@ -15,6 +15,7 @@ mod cli;
 mod concurrency;
 mod contract;
 mod crash_points;
+mod faults;
 mod fuzz;
 mod history;
 mod intake;
