@@ -195,7 +195,7 @@ async fn an_hour_old_copy_pays_nobody_twice() {
     let (town, pool) = (&story.town, &story.town.db.pool);
     assert!(story.restored.is_well(), "{:?}", story.restored);
     assert_eq!((story.restored.sealed.as_deref(), story.restored.stops), (Some(&[][..]), 1));
-    let standing = status::status(&mut *pool.acquire().await.unwrap()).await.unwrap();
+    let standing = status::status(&mut pool.acquire().await.unwrap()).await.unwrap();
     assert_eq!(standing.epoch, 2);
     let base = "SELECT count(*) FROM audit_seals WHERE epoch = 2 AND from_xact = '0' AND count > 0";
     assert_eq!(town.count(base).await, 1, "one seal over all rows present begins the epoch");
