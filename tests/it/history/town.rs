@@ -208,7 +208,7 @@ async fn api(
     let url = format!("http://{}", listener.local_addr()?);
     let (stop, pool) = (stop.clone(), state.pool.clone());
     site.spawn(async move {
-        api::serve(listener, api::router(state), stop).await?;
+        api::serve(listener, state, stop).await;
         pool.close().await;
         Ok(())
     });
