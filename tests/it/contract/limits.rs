@@ -11,7 +11,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::{Value, json};
 use shared::http::Bounds;
 use tests::contract::seed::{self, ALICE, SHOPLY};
-use tests::contract::{Answer, Site, Wire, contract_settings};
+use tests::contract::{Answer, Site, Socket, contract_settings};
 use tokio::time::Instant;
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -42,22 +42,22 @@ async fn waiting_for_a_lock(site: &Site, count: i64) -> Result<()> {
 #[tokio::test]
 async fn a_head_that_trickles_in_is_cut_and_others_are_served_meanwhile() -> Result<()> {
     let site = site(Bounds { head_time: SHORT, idle_time: LONG, ..Bounds::PUBLIC }, Capacity::default()).await?;
-    let mut patient = site.wire().await?;
+    let mut patient = site.socket().await?;
     assert_eq!(patient.get("/health/live").await?.status, 200);
     let begun = Instant::now();
     let mut slow = FuturesUnordered::new();
     for start in ["", "G", "GET /health/live HTTP/1.1\r\nhost: x\r\n", "POST /in/awin/x HTTP/1.1\r\nx-a: "] {
         for _ in 0..8 {
-            let mut wire = site.wire().await?;
+            let mut socket = site.socket().await?;
             slow.push(async move {
-                wire.send(start).await?;
+                socket.send(start).await?;
                 // One more byte now and then keeps nobody in.
-                while begun.elapsed() < SHORT * 20 && !start.is_empty() && wire.send("x").await.is_ok() {
-                    if let Ok(closed) = tokio::time::timeout(SHORT / 10, wire.closed()).await {
+                while begun.elapsed() < SHORT * 20 && !start.is_empty() && socket.send("x").await.is_ok() {
+                    if let Ok(closed) = tokio::time::timeout(SHORT / 10, socket.closed()).await {
                         return closed;
                     }
                 }
-                wire.closed().await
+                socket.closed().await
             });
         }
     }
@@ -78,16 +78,16 @@ async fn a_head_that_trickles_in_is_cut_and_others_are_served_meanwhile() -> Res
 async fn a_connection_without_calls_and_an_answer_nobody_reads_are_cut() -> Result<()> {
     let bounds = Bounds { idle_time: SHORT, answer_time: SHORT, ..Bounds::PUBLIC };
     let site = site(bounds, Capacity::default()).await?;
-    let mut idle = site.wire().await?;
+    let mut idle = site.socket().await?;
     assert_eq!(idle.get("/health/live").await?.status, 200);
     assert!(idle.closed().await?);
-    let mut deaf = site.wire().await?;
+    let mut deaf = site.socket().await?;
     let since = Instant::now();
     // The document is large: soon the answers fill every buffer on the way, then our own calls do.
     while deaf.send("GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100)).await.is_ok() {
         assert!(since.elapsed() < LONG, "it is read for ever");
     }
-    assert_eq!(site.wire().await?.get("/health/live").await?.status, 200);
+    assert_eq!(site.socket().await?.get("/health/live").await?.status, 200);
     Ok(())
 }
 
@@ -95,7 +95,7 @@ async fn a_connection_without_calls_and_an_answer_nobody_reads_are_cut() -> Resu
 async fn a_body_that_trickles_in_keeps_nobody_else_out() -> Result<()> {
     let site =
         site(Bounds::PUBLIC, Capacity { calls: 1, body_time: Duration::from_secs(2), ..Capacity::default() }).await?;
-    let mut slow = site.wire().await?;
+    let mut slow = site.socket().await?;
     slow.send(
         "POST /api/v1/auth/login HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-type: application/json\r\n\
          content-length: 60000\r\n\r\n",
@@ -115,12 +115,12 @@ async fn what_is_too_large_is_refused_without_being_read() -> Result<()> {
     let site = site(Bounds::PUBLIC, Capacity::default()).await?;
     for (path, limit) in [("/api/v1/auth/login", 65_536), ("/api/v1/users/", 65_536)] {
         let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n");
-        let mut announced = site.wire().await?;
+        let mut announced = site.socket().await?;
         announced.send(format!("{head}content-length: 10737418240\r\n\r\n")).await?;
         let answer = announced.answer().await?;
         assert_eq!((answer.status, answer.code()), (413, "PAYLOAD_TOO_LARGE"));
         assert_eq!(answer.details(), &json!({"limit_bytes": limit}));
-        let mut endless = site.wire().await?;
+        let mut endless = site.socket().await?;
         endless.send(format!("{head}transfer-encoding: chunked\r\n\r\n")).await?;
         let (chunk, mut sent) = (format!("4000\r\n{}\r\n", "x".repeat(0x4000)), 0_usize);
         let answer = loop {
@@ -134,7 +134,7 @@ async fn what_is_too_large_is_refused_without_being_read() -> Result<()> {
         assert_eq!((answer.status, answer.code()), (413, "PAYLOAD_TOO_LARGE"));
     }
     // Not a byte more of a body is waited for than the caller has a right to send.
-    let mut unsigned = site.wire().await?;
+    let mut unsigned = site.socket().await?;
     unsigned.send("POST /in/nobody/x HTTP/1.1\r\nhost: x\r\ncontent-length: 200000\r\n\r\n").await?;
     assert_eq!(unsigned.answer().await?.status, 404);
     Ok(())
@@ -154,15 +154,15 @@ async fn a_head_that_is_too_large_is_refused_and_harms_nobody() -> Result<()> {
         ("no HTTP", "\u{16}\u{3}\u{1}hello\r\n\r\n".to_owned(), 400),
         ("two lengths", "POST /x HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n".to_owned(), 400),
     ] {
-        let mut wire = site.wire().await?;
-        let _closed_meanwhile = wire.send(&head).await;
-        match wire.answer().await {
+        let mut socket = site.socket().await?;
+        let _closed_meanwhile = socket.send(&head).await;
+        match socket.answer().await {
             Ok(answer) => assert_eq!(answer.status, expected, "{what}"),
             // Closing with something unread may lose the answer.
             Err(_) => assert!(expected != 200 && head.len() > 60_000, "{what}"),
         }
     }
-    assert_eq!(site.wire().await?.get("/health/live").await?.status, 200);
+    assert_eq!(site.socket().await?.get("/health/live").await?.status, 200);
     Ok(())
 }
 
@@ -174,39 +174,39 @@ async fn a_flood_of_connections_leaves_the_others_and_the_probes_served() -> Res
     let stop = tokio_util::sync::CancellationToken::new();
     let _stopped_at_the_end = stop.clone().drop_guard();
     tokio::spawn(api::serve_private(private, site.state.clone(), None, stop));
-    let mut known = site.wire().await?;
+    let mut known = site.socket().await?;
     assert_eq!(known.get("/health/live").await?.status, 200);
-    let mut flood: Vec<Wire> = Vec::new();
+    let mut flood: Vec<Socket> = Vec::new();
     // One address gets its share. Whether it is in shows the answer: who is not hears so without asking.
     for n in 0..10 {
-        let mut wire = site.wire_from("127.0.0.2").await?;
-        let answer = wire.get("/health/live").await?;
+        let mut socket = site.socket_from("127.0.0.2").await?;
+        let answer = socket.get("/health/live").await?;
         if n < 3 {
             assert_eq!(answer.status, 200, "{n}");
-            flood.push(wire);
+            flood.push(socket);
         } else {
             sent_away(&answer);
-            assert!(wire.closed().await?);
+            assert!(socket.closed().await?);
         }
     }
     for n in 0..4 {
-        let mut wire = site.wire_from(&format!("127.0.0.{}", 3 + n)).await?;
-        assert_eq!(wire.get("/health/live").await?.status, 200, "{n}");
-        flood.push(wire);
+        let mut socket = site.socket_from(&format!("127.0.0.{}", 3 + n)).await?;
+        assert_eq!(socket.get("/health/live").await?.status, 200, "{n}");
+        flood.push(socket);
     }
-    let mut late = site.wire_from("127.0.0.9").await?;
+    let mut late = site.socket_from("127.0.0.9").await?;
     sent_away(&late.answer().await?);
     for _ in 0..200 {
         // Nobody waits for the answer: those beyond a bound are closed without one.
-        drop(site.wire_from("127.0.0.10").await?);
+        drop(site.socket_from("127.0.0.10").await?);
     }
     assert_eq!(known.get("/health/ready").await?.status, 200);
-    let mut probe = Wire::connect(&private_url, "127.0.0.1").await?;
+    let mut probe = Socket::connect(&private_url, "127.0.0.1").await?;
     assert_eq!(probe.get("/healthz").await?.status, 200);
     assert_eq!(probe.get("/readyz").await?.status, 200);
     drop(flood);
     let since = Instant::now();
-    while site.wire_from("127.0.0.9").await?.get("/health/live").await.map_or(0, |answer| answer.status) != 200 {
+    while site.socket_from("127.0.0.9").await?.get("/health/live").await.map_or(0, |answer| answer.status) != 200 {
         assert!(since.elapsed() < LONG, "there is never room again");
     }
     Ok(())
@@ -237,8 +237,8 @@ async fn more_calls_than_places_are_told_to_come_back_and_what_was_answered_is_t
         sent_away(&declare(n).await?.1);
     }
     sent_away(&alice.get("/users/me").await?);
-    assert_eq!(site.wire().await?.get("/health/ready").await?.status, 200);
-    assert_eq!(site.wire().await?.get("/openapi.json").await?.status, 200);
+    assert_eq!(site.socket().await?.get("/health/ready").await?.status, 200);
+    assert_eq!(site.socket().await?.get("/openapi.json").await?.status, 200);
     locked.rollback().await?;
     while let Some(answered) = under_work.join_next().await {
         assert_eq!(answered??.1.status, 201);

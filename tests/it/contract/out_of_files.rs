@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result};
 use shared::auth::seal::DataKeys;
-use tests::contract::Wire;
+use tests::contract::Socket;
 use tests::{database, stack};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{ChildStderr, Command};
@@ -41,21 +41,21 @@ async fn without_a_free_file_connections_wait_and_the_open_ones_are_served() -> 
     let mut lines = BufReader::new(api.stderr.take().context("stderr")?).lines();
     let private = address(&mut lines, "Probes and metrics are up").await?;
     let public = address(&mut lines, "Api is up").await?;
-    let mut known = Wire::connect(&public, "127.0.0.1").await?;
+    let mut known = Socket::connect(&public, "127.0.0.1").await?;
     assert_eq!(known.get("/health/live").await?.status, 200);
-    let mut probe = Wire::connect(&private, "127.0.0.1").await?;
+    let mut probe = Socket::connect(&private, "127.0.0.1").await?;
     assert_eq!(probe.get("/healthz").await?.status, 200);
     let mut flood = Vec::new();
     for _ in 0..80 {
-        flood.push(Wire::connect(&public, "127.0.0.1").await?);
+        flood.push(Socket::connect(&public, "127.0.0.1").await?);
     }
     while !lines.next_line().await?.context("it ended")?.contains("No connection can be taken") {}
     assert_eq!(known.get("/health/live").await?.status, 200);
     assert_eq!(probe.get("/healthz").await?.status, 200);
-    let mut waiting = Wire::connect(&public, "127.0.0.1").await?;
+    let mut waiting = Socket::connect(&public, "127.0.0.1").await?;
     drop(flood);
     assert_eq!(waiting.get("/health/live").await?.status, 200, "it is taken when there is room");
-    assert_eq!(Wire::connect(&public, "127.0.0.1").await?.get("/health/ready").await?.status, 200);
+    assert_eq!(Socket::connect(&public, "127.0.0.1").await?.get("/health/ready").await?.status, 200);
     api.start_kill()?;
     api.wait().await?;
     std::fs::remove_file(key_file)?;

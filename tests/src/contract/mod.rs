@@ -4,10 +4,10 @@
 pub mod profile;
 mod second;
 pub mod seed;
-mod wire;
+mod socket;
 
 pub use second::Second;
-pub use wire::Wire;
+pub use socket::Socket;
 
 use std::sync::Arc;
 

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A connection to a site.
 #[derive(Debug)]
-pub struct Wire {
+pub struct Socket {
     /// The connection itself.
     pub stream: TcpStream,
     unread: Vec<u8>,
@@ -26,20 +26,20 @@ impl Site {
     ///
     /// # Errors
     /// When the connection does not come about.
-    pub async fn wire_from(&self, address: &str) -> Result<Wire> {
-        Wire::connect(&self.url, address).await
+    pub async fn socket_from(&self, address: &str) -> Result<Socket> {
+        Socket::connect(&self.url, address).await
     }
 
     /// Connects from 127.0.0.1.
     ///
     /// # Errors
     /// When the connection does not come about.
-    pub async fn wire(&self) -> Result<Wire> {
-        self.wire_from("127.0.0.1").await
+    pub async fn socket(&self) -> Result<Socket> {
+        self.socket_from("127.0.0.1").await
     }
 }
 
-impl Wire {
+impl Socket {
     /// Connects to `url` from an address of this machine.
     ///
     /// # Errors
