@@ -179,7 +179,7 @@ impl Dispatch {
     pub async fn rescue(&self, orphans: bool) -> Result<rescue::Rescued, StoreError> {
         let Context { pool, clock, .. } = &self.context;
         let conn = &mut *pool.acquire().await?;
-        if !rescue::look(conn).await? && !orphans {
+        if !torture::around("dispatch.look", rescue::look(conn)).await? && !orphans {
             return Ok(rescue::Rescued::default());
         }
         torture::point("dispatch.rescue", "before");

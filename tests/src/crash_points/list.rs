@@ -106,10 +106,10 @@ impl Source {
     /// A file with this text.
     #[must_use]
     pub fn new(path: String, whole: &str) -> Self {
-        let product = whole.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
-        let code = product.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+        let code = whole.lines().map(str::trim).filter(|line| !line.starts_with("//"));
         // Calls that the formatter broke into lines read as those it did not.
         let text = code.collect::<Vec<_>>().join(" ").replace("( ", "(").replace(" .", ".");
+        let text = text.split("#[cfg(test)] mod ").next().unwrap_or_default().to_owned();
         Self { path, text }
     }
 
