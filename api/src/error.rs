@@ -104,6 +104,13 @@ impl Problem {
             .after(Duration::from_secs(5))
     }
 
+    /// More is under work than this process takes on: nothing of the call was done.
+    #[must_use]
+    pub fn overloaded() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", "The service is busy.")
+            .after(Duration::from_secs(2))
+    }
+
     /// Too many calls.
     #[must_use]
     pub fn rate_limited(wait: Duration) -> Self {

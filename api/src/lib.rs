@@ -1,5 +1,6 @@
 //! The process that answers HTTP: intake and the contract on the public listener, probes and metrics on the private one.
 
+pub mod capacity;
 mod docs;
 pub mod error;
 pub mod extract;
@@ -28,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use routes::{private as private_router, public as router};
-pub use serve::{bind, serve};
+pub use serve::{bind, serve, serve_private};
 
 use crate::extract::client::TrustedProxies;
 use crate::intake::Limits;
@@ -80,29 +81,27 @@ pub async fn run() -> anyhow::Result<()> {
     });
     let probes = private(&state, metrics, &stop).await?;
     info!(listen = %public.local_addr()?, "Api is up");
-    serve(public, router(state), stop).await?;
+    serve(public, state, stop).await;
     fresh.await?;
     if let Some(probes) = probes {
-        probes.await??;
+        probes.await?;
     }
     pool.close().await;
     info!("Api has stopped");
     Ok(())
 }
 
-type Served = tokio::task::JoinHandle<std::io::Result<()>>;
-
 /// Starts the private listener unless it is off.
 async fn private(
     state: &state::AppState,
     metrics: Option<PrometheusHandle>,
     stop: &CancellationToken,
-) -> anyhow::Result<Option<Served>> {
+) -> anyhow::Result<Option<tokio::task::JoinHandle<()>>> {
     let address = config::optional("LISTEN_PRIVATE")?.unwrap_or_else(|| "127.0.0.1:0".to_owned());
     if address == "off" {
         return Ok(None);
     }
     let listener = bind(&address).await?;
     info!(listen = %listener.local_addr()?, "Probes and metrics are up");
-    Ok(Some(tokio::spawn(serve(listener, private_router(Arc::clone(state), metrics), stop.clone()))))
+    Ok(Some(tokio::spawn(serve_private(listener, Arc::clone(state), metrics, stop.clone()))))
 }

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 use tracing::Instrument;
@@ -22,7 +23,7 @@ use uuid::Uuid;
 use crate::error;
 use crate::extract::trace;
 use crate::state::AppState;
-use crate::{docs, intake, openapi, v1};
+use crate::{capacity, docs, intake, openapi, v1};
 
 /// A snapshot of the networks older than this means that the process does not turn.
 const STALE: Duration = Duration::from_secs(15);
@@ -42,8 +43,14 @@ pub fn public(state: AppState) -> Router {
         .route("/openapi.json", get(move || openapi::serve(Arc::clone(&document))))
         .merge(probes)
         .merge(docs::routes())
-        // Only the contract is for pages of other origins.
-        .merge(contract.method_not_allowed_fallback(error::wrong_method).layer(from_fn(tell)).layer(cors(&state)))
+        .merge(
+            contract
+                .method_not_allowed_fallback(error::wrong_method)
+                .layer(from_fn_with_state(Arc::clone(&state), capacity::with_a_place))
+                .layer(from_fn(tell))
+                // Only the contract is for pages of other origins.
+                .layer(cors(&state)),
+        )
         .method_not_allowed_fallback(error::wrong_method)
         .fallback(error::unknown_route)
         .layer(CatchPanicLayer::custom(error::panicked))
@@ -140,7 +147,7 @@ async fn live() -> Json<Probe> {
     (status = 503, description = "It does not", body = Probe),
 ))]
 async fn ready(State(state): State<AppState>) -> Response {
-    if answers(&state).await {
+    if answers(&state, Some(&state.places.probes)).await {
         Json(Probe { status: "ready" }).into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, Json(Probe { status: "unavailable" })).into_response()
@@ -150,15 +157,21 @@ async fn ready(State(state): State<AppState>) -> Response {
 /// Ready when the database answers and the networks are fresh, so that deliveries can be told apart and stored.
 async fn readyz(State(state): State<AppState>) -> Response {
     let fresh = state.networks.age().is_some_and(|age| age < STALE);
-    match (fresh, answers(&state).await) {
+    match (fresh, answers(&state, None).await) {
         (true, true) => "ok".into_response(),
         (false, true) => (StatusCode::SERVICE_UNAVAILABLE, "networks are stale").into_response(),
         (_, false) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer").into_response(),
     }
 }
 
-async fn answers(state: &AppState) -> bool {
-    let asked = sqlx::query_scalar!("SELECT 1").fetch_one(&state.pool);
+async fn answers(state: &AppState, turns: Option<&Semaphore>) -> bool {
+    let asked = async {
+        let _turn = match turns {
+            Some(turns) => turns.acquire().await.ok(),
+            None => None,
+        };
+        sqlx::query_scalar!("SELECT 1").fetch_one(&state.pool).await
+    };
     matches!(tokio::time::timeout(Duration::from_secs(2), asked).await, Ok(Ok(_)))
 }
 

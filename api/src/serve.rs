@@ -1,18 +1,17 @@
 //! Listening, and stopping without losing an answer.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
 
 use anyhow::Context;
-use axum::Router;
-use axum::serve::ListenerExt;
+use metrics_exporter_prometheus::PrometheusHandle;
+use shared::http::{self, Bounds};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
-/// How long calls under way may take to be answered once we stop.
-const DEADLINE: Duration = Duration::from_secs(20);
+use crate::routes;
+use crate::state::AppState;
 
 /// Opens a listener.
 ///
@@ -22,28 +21,21 @@ pub async fn bind(address: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))
 }
 
-/// Answers calls until `stop`; then takes no new connection and answers what was accepted, within a deadline.
-///
-/// # Errors
-/// When the listener breaks.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
-    // An answer is small and complete: it must not wait for more.
-    let listener = listener.tap_io(|stream| {
-        let _no_matter = stream.set_nodelay(true);
-    });
-    let app = router.into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let late = async {
-        stop.cancelled().await;
-        tokio::time::sleep(DEADLINE).await;
-    };
-    tokio::select! {
-        result = served => result,
-        () = late => {
-            warn!("Calls are still open after {} seconds and are cut off", DEADLINE.as_secs());
-            Ok(())
-        }
-    }
+/// Answers the world's calls until `stop`; then takes no new connection and answers what was accepted, within a deadline.
+pub async fn serve(listener: TcpListener, state: AppState, stop: CancellationToken) {
+    let (bounds, proxies) = (state.settings.bounds.clone(), state.proxies.clone());
+    let counted = move |address| !proxies.trusts(address);
+    http::serve(listener, routes::public(state), bounds, counted, stop).await;
+}
+
+/// Answers probes and whoever collects metrics, as [`serve`] does.
+pub async fn serve_private(
+    listener: TcpListener,
+    state: AppState,
+    metrics: Option<PrometheusHandle>,
+    stop: CancellationToken,
+) {
+    http::serve(listener, routes::private(Arc::clone(&state), metrics), Bounds::PRIVATE, |_| false, stop).await;
 }
 
 /// A token that is cancelled by SIGTERM or SIGINT.

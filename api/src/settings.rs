@@ -5,9 +5,12 @@ use rust_decimal::Decimal;
 use shared::auth::seal::DataKeys;
 use shared::auth::token::Tokens;
 use shared::config::{self, ConfigError};
+use shared::http::Bounds;
 use shared::payouts::Policy;
 use time::Duration;
 use zeroize::Zeroizing;
+
+use crate::capacity::Capacity;
 
 /// The settings of the contract's routes.
 #[derive(Debug, Clone)]
@@ -32,6 +35,10 @@ pub struct Settings {
     pub origin_pattern: Option<Regex>,
     /// Signs tokens instead of a key derived from the data keys (`OAUTH_HASH_KEY`).
     pub token_key: Option<TokenKey>,
+    /// What the public listener puts up with.
+    pub bounds: Bounds,
+    /// How much is under work at once.
+    pub capacity: Capacity,
 }
 
 /// A secret; its `Debug` form hides it.
@@ -57,6 +64,8 @@ impl Default for Settings {
             origins: vec!["https://clicknback.com".to_owned()],
             origin_pattern: None,
             token_key: None,
+            bounds: Bounds::PUBLIC,
+            capacity: Capacity::default(),
         }
     }
 }
@@ -100,6 +109,8 @@ impl Settings {
             origins,
             origin_pattern,
             token_key: config::optional("OAUTH_HASH_KEY")?.map(|key| TokenKey(Zeroizing::new(key.into_bytes()))),
+            bounds: Bounds::from_env()?,
+            capacity: Capacity::from_env()?,
         })
     }
 

@@ -10,6 +10,7 @@ use shared::jobs::{Pushes, Room};
 use shared::networks::Networks;
 use sqlx::PgPool;
 
+use crate::capacity::Places;
 use crate::extract::client::TrustedProxies;
 use crate::intake::{Intake, Limiter, Limits};
 use crate::limits::Rates;
@@ -46,6 +47,8 @@ pub struct Shared {
     pub admitted_calls: Limiter,
     /// Whose word about a caller's address is believed.
     pub proxies: TrustedProxies,
+    /// How much is under work at once.
+    pub places: Places,
     /// How long the administrators' lists of purchases are.
     pub(crate) purchase_totals: Totals,
 }
@@ -81,6 +84,7 @@ impl Shared {
         Arc::new(Self {
             intake: Intake::start(pool.clone(), clock.clone(), pusher.clone()),
             tokens: settings.tokens(&data_keys),
+            places: Places::new(&settings.capacity),
             pool,
             clock,
             pusher,

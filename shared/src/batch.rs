@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::db::{StoreError, silent};
 
@@ -25,13 +25,22 @@ pub struct Limits {
     pub flushers: usize,
     /// Items that may wait; more are refused as [`SubmitError::Overloaded`].
     pub waiting: usize,
+    /// Bytes that may wait or be under way, by the batcher's weigher, likewise.
+    pub waiting_bytes: usize,
     /// How long a caller waits for its answer.
     pub deadline: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { count: 200, bytes: 8 << 20, flushers: 2, waiting: 4096, deadline: Duration::from_secs(15) }
+        Self {
+            count: 200,
+            bytes: 8 << 20,
+            flushers: 2,
+            waiting: 4096,
+            waiting_bytes: 64 << 20,
+            deadline: Duration::from_secs(15),
+        }
     }
 }
 
@@ -93,19 +102,22 @@ pub enum SubmitError {
 }
 
 type Answer<A> = oneshot::Sender<Result<A, SubmitError>>;
-type Entry<T, A> = (T, Answer<A>);
+type Entry<T, A> = (T, Answer<A>, OwnedSemaphorePermit);
 type Flush<T, A> = dyn Fn(Vec<T>) -> BoxFuture<'static, Result<Vec<A>, FlushError>> + Send + Sync;
 
 /// Takes items one by one and flushes them together. Clones share the queue; dropping the last one lets the flushers
 /// finish what waits and end.
 pub struct Batcher<T, A> {
     queue: mpsc::Sender<Entry<T, A>>,
+    /// A permit is a byte.
+    room: Arc<Semaphore>,
+    weigh: fn(&T) -> usize,
     deadline: Duration,
 }
 
 impl<T, A> Clone for Batcher<T, A> {
     fn clone(&self) -> Self {
-        Self { queue: self.queue.clone(), deadline: self.deadline }
+        Self { queue: self.queue.clone(), room: Arc::clone(&self.room), weigh: self.weigh, deadline: self.deadline }
     }
 }
 
@@ -136,7 +148,8 @@ impl<T: Clone + Send + Sync + 'static, A: Send + 'static> Batcher<T, A> {
         for _ in 0..limits.flushers.max(1) {
             tokio::spawn(Arc::clone(&flusher).run());
         }
-        Self { queue, deadline: limits.deadline }
+        let room = Arc::new(Semaphore::new(limits.waiting_bytes.min(Semaphore::MAX_PERMITS)));
+        Self { queue, room, weigh, deadline: limits.deadline }
     }
 
     /// Hands in an item and waits for its answer.
@@ -145,7 +158,9 @@ impl<T: Clone + Send + Sync + 'static, A: Send + 'static> Batcher<T, A> {
     /// [`SubmitError`]; after `Unavailable` the item may still have been, or yet be, committed.
     pub async fn submit(&self, item: T) -> Result<A, SubmitError> {
         let (answer, answered) = oneshot::channel();
-        match self.queue.try_send((item, answer)) {
+        let weight = u32::try_from((self.weigh)(&item)).map_err(|_| SubmitError::Overloaded)?;
+        let room = Arc::clone(&self.room).try_acquire_many_owned(weight).map_err(|_| SubmitError::Overloaded)?;
+        match self.queue.try_send((item, answer, room)) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Err(SubmitError::Overloaded),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(SubmitError::Unavailable),
@@ -168,7 +183,7 @@ impl<T: Clone + Send + Sync + 'static, A: Send + 'static> Flusher<T, A> {
     async fn run(self: Arc<Self>) {
         while let Some(batch) = self.next().await {
             // A caller that has gone (deadline, closed connection) will ask again; its item would be work for nobody.
-            let batch: Vec<_> = batch.into_iter().filter(|(_, answer)| !answer.is_closed()).collect();
+            let batch: Vec<_> = batch.into_iter().filter(|(_, answer, _)| !answer.is_closed()).collect();
             if !batch.is_empty() {
                 self.answer(batch).await;
             }
@@ -195,7 +210,7 @@ impl<T: Clone + Send + Sync + 'static, A: Send + 'static> Flusher<T, A> {
         while let Some(mut part) = parts.pop_front() {
             match self.flush_part(&part).await {
                 Ok(answers) => {
-                    for ((_, caller), answer) in part.into_iter().zip(answers) {
+                    for ((_, caller, _), answer) in part.into_iter().zip(answers) {
                         let _gone = caller.send(Ok(answer));
                     }
                 }
@@ -206,13 +221,13 @@ impl<T: Clone + Send + Sync + 'static, A: Send + 'static> Flusher<T, A> {
                     parts.push_front(part);
                 }
                 Err(FlushError::Data(error)) => {
-                    for (_, caller) in part {
+                    for (_, caller, _) in part {
                         let _gone = caller.send(Err(SubmitError::Rejected(reason(&error))));
                     }
                 }
                 Err(FlushError::Unavailable(error) | FlushError::Commit(error)) => {
                     tracing::warn!(error = reason(&error), items = part.len(), "batch is not stored");
-                    for (_, caller) in part.into_iter().chain(parts.drain(..).flatten()) {
+                    for (_, caller, _) in part.into_iter().chain(parts.drain(..).flatten()) {
                         let _gone = caller.send(Err(SubmitError::Unavailable));
                     }
                 }
@@ -224,7 +239,7 @@ impl<T: Clone + Send + Sync + 'static, A: Send + 'static> Flusher<T, A> {
     async fn flush_part(&self, part: &[Entry<T, A>]) -> Result<Vec<A>, FlushError> {
         let mut tries = 0;
         loop {
-            let items: Vec<T> = part.iter().map(|(item, _)| item.clone()).collect();
+            let items: Vec<T> = part.iter().map(|(item, _, _)| item.clone()).collect();
             // Made inside the caught future: a panic before the first await is one as well.
             let flushed = AssertUnwindSafe(async { (self.flush)(items).await }).catch_unwind().await;
             return match flushed {
@@ -342,6 +357,16 @@ mod tests {
         let answers = futures::future::join_all((0..8).map(|n| batcher.submit(n))).await;
         assert!(answers.contains(&Err(SubmitError::Overloaded)));
         assert!(answers.contains(&Err(SubmitError::Unavailable)), "the deadline answers those who wait");
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_bounded_by_bytes_and_they_are_free_again_afterwards() {
+        let limits = Limits { count: 1, waiting_bytes: 100, ..limits() };
+        let batcher = Batcher::start_weighed(limits, |_| 40, |items: Vec<u32>| async move { Ok(items) }.boxed());
+        let answers = futures::future::join_all((0..5).map(|n| batcher.submit(n))).await;
+        assert_eq!(answers.iter().filter(|answer| **answer == Err(SubmitError::Overloaded)).count(), 3);
+        let answers = futures::future::join_all((0..2).map(|n| batcher.submit(n))).await;
+        assert_eq!(answers, [Ok(0), Ok(1)]);
     }
 
     #[tokio::test]

@@ -61,3 +61,12 @@ pub fn parsed<T: std::str::FromStr>(name: &'static str, expected: &'static str, 
         Some(text) => text.parse().map_err(|_| ConfigError::Invalid { name, expected }),
     }
 }
+
+/// A number with a default and a smallest value.
+///
+/// # Errors
+/// As [`parsed`]; also when it is smaller.
+pub fn at_least<T: std::str::FromStr + PartialOrd>(name: &'static str, least: T, default: T) -> Result<T, ConfigError> {
+    let value = parsed(name, "a whole number", default)?;
+    if value < least { Err(ConfigError::Invalid { name, expected: "a larger number" }) } else { Ok(value) }
+}

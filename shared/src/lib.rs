@@ -23,6 +23,7 @@ pub mod db;
 pub mod deliveries;
 pub mod explain;
 pub mod flags;
+pub mod http;
 pub mod idempotency;
 pub mod ids;
 pub mod intake;

@@ -10,11 +10,14 @@
 
 mod audit;
 mod auditor;
+mod backup;
 mod cli;
 mod concurrency;
 mod contract;
+mod crash_points;
 mod faults;
 mod fuzz;
+mod history;
 mod intake;
 mod jobs;
 mod jobs_dispatch;

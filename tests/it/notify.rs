@@ -14,6 +14,7 @@ use shared::jobs::redis::Pusher;
 use shared::jobs::{self, Claimed, Kind, NewJob, Queue, Room};
 use sqlx::PgPool;
 use tests::database::fresh;
+use tests::logged::Lines;
 use tests::sandbox::smtp::{Fault, Options, Sink};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -245,6 +246,29 @@ async fn payout_mails_say_how_it_ended() {
         assert_eq!(last.subject, subject);
         assert_eq!(last.text.contains("Account closed"), state != "completed", "{}", last.text);
     }
+}
+
+/// Design §9: not at any level, whatever becomes of the mail.
+#[tokio::test]
+async fn no_address_and_no_link_is_ever_logged() {
+    let scene = Scene::new().await;
+    let lines = Lines::default();
+    // Not before: the scene writes the address into a statement of its own.
+    let _collecting = lines.collect("trace,tests=off,it=off");
+    let id = Uuid::now_v7();
+    let link = "INSERT INTO one_time_tokens (id, user_id, email, purpose, created_at, expires_at)
+                VALUES ($1, $2, $3, 'verify_email', now(), now() + interval '9 days')";
+    sqlx::query(link).bind(id).bind(scene.user).bind("ann@example.com").execute(&scene.pool).await.unwrap();
+    for fault in [Fault::NoSuchRecipient, Fault::RecipientLater, Fault::Closing, Fault::KeptUnanswered] {
+        scene.sink.script(&[fault]);
+        scene.tell(scene.claim(Kind::MailTracked, scene.purchase).await).await;
+    }
+    scene.tell(scene.claim(Kind::MailVerifyEmail, id).await).await;
+    let sent = scene.sink.messages().await.pop().expect("the link was sent");
+    let (_, link) = sent.text.split_once("?token=").expect("a link");
+    let tag = link.split_whitespace().next().and_then(|token| token.split_once('.')).expect("a tag").1;
+    assert!(lines.text().len() > 10_000, "something is logged");
+    assert_eq!(lines.telling(&["ann@".to_owned(), tag.to_owned()]), None);
 }
 
 #[tokio::test]

@@ -93,3 +93,167 @@ async fn each_role_sees_and_does_only_what_its_work_needs() -> Result<()> {
     }
     Ok(())
 }
+
+const ROLES: [&str; 3] = ["clicknback_api", "clicknback_worker", "clicknback_keeper"];
+
+/// What api, worker and keeper may do: S select, I insert, U update, D delete, T truncate, R references, G trigger; a small
+/// letter: some columns only. A new table needs a row.
+const MAY: &[(&str, [&str; 3])] = &[
+    ("account_notices", ["SID", "SD", "-"]),
+    ("audit_epochs", ["S", "Su", "-"]),
+    ("audit_findings", ["S", "SIU", "-"]),
+    ("audit_log", ["SI", "SI", "SD"]),
+    ("audit_seals", ["S", "SI", "-"]),
+    ("auditor", ["S", "SU", "-"]),
+    ("bank_accounts", ["SIUD", "S", "-"]),
+    ("bank_cursors", ["S", "SIU", "-"]),
+    ("bank_movements", ["S", "SIu", "-"]),
+    ("cashback_caps", ["SIU", "SIU", "-"]),
+    ("clicks", ["SIU", "S", "-"]),
+    ("cron", ["S", "SU", "-"]),
+    ("deliveries", ["SI", "SI", "SD"]),
+    ("delivery_keys", ["SIU", "SIU", "SD"]),
+    ("delivery_results", ["SIU", "SIU", "SD"]),
+    ("exchange_rates", ["S", "S", "-"]),
+    ("feature_flags", ["SIUD", "S", "-"]),
+    ("idempotency_keys", ["SI", "SD", "-"]),
+    ("job_attempts", ["SI", "SI", "SD"]),
+    ("jobs", ["SIUD", "SIUD", "-"]),
+    ("jobs_dead", ["SIUD", "SIUD", "-"]),
+    ("jobs_done", ["SI", "SI", "SD"]),
+    ("merchants", ["SIU", "S", "-"]),
+    ("network_merchants", ["S", "S", "-"]),
+    ("network_secrets", ["S", "-", "-"]),
+    ("networks", ["S", "S", "-"]),
+    ("notifications", ["S", "SI", "-"]),
+    ("offers", ["SIU", "S", "-"]),
+    ("one_time_tokens", ["SIUD", "SD", "-"]),
+    ("orders", ["SIU", "SIU", "-"]),
+    ("payout_answers", ["SI", "SI", "-"]),
+    ("payout_instructions", ["S", "SIU", "-"]),
+    ("payout_stops", ["SIU", "SIU", "-"]),
+    ("payouts", ["SIU", "SIU", "-"]),
+    ("purchases", ["SIU", "SIU", "-"]),
+    ("queues", ["SU", "SU", "-"]),
+    ("redis_tick", ["S", "SU", "-"]),
+    ("refresh_tokens", ["SIUD", "SD", "-"]),
+    ("reports", ["SI", "SI", "SD"]),
+    ("rescue_clock", ["S", "SU", "-"]),
+    ("sealed_rows", ["S", "S", "-"]),
+    ("transfers", ["SI", "SI", "-"]),
+    ("users", ["SIU", "s", "-"]),
+    ("waiting_reports", ["SIUD", "SIUD", "-"]),
+    ("wallets", ["SIU", "SIU", "-"]),
+    ("workers", ["S", "SIUD", "-"]),
+];
+
+/// The columns behind small letters.
+const COLUMNS: &[(&str, &str, &str, &str)] = &[
+    ("audit_epochs", "clicknback_worker", "UPDATE", "audited_at"),
+    ("bank_movements", "clicknback_worker", "UPDATE", "outcome payout_id"),
+    (
+        "users",
+        "clicknback_worker",
+        "SELECT",
+        "active created_at deleted_at email email_verified_at id muted_events role wants_email",
+    ),
+];
+
+/// Functions of ours, and who may call them.
+const FUNCTIONS: &[(&str, &str)] = &[
+    ("begin_epoch", "clicknback_worker"),
+    ("cluster_identifier", "clicknback_api clicknback_worker"),
+    ("ensure_partitions", "clicknback_keeper clicknback_worker"),
+    ("refuse_change", "clicknback_api clicknback_keeper clicknback_worker"),
+    ("uuid_at", "clicknback_api clicknback_keeper clicknback_worker"),
+];
+
+#[tokio::test]
+async fn every_table_says_what_each_role_may() -> Result<()> {
+    let pool = database::fresh().await?.pool;
+    let found: Vec<(String, String, String, bool)> = sqlx::query_as(
+        "SELECT coalesce(parent.relname, c.relname)::text, r.role,
+                coalesce((SELECT string_agg(CASE WHEN has_table_privilege(r.role, c.oid, p.name) THEN p.letter
+                                                 ELSE lower(p.letter) END, '' ORDER BY p.place)
+                 FROM (VALUES (1, 'SELECT', 'S'), (2, 'INSERT', 'I'), (3, 'UPDATE', 'U'), (4, 'DELETE', 'D'),
+                              (5, 'TRUNCATE', 'T'), (6, 'REFERENCES', 'R'), (7, 'TRIGGER', 'G')) AS p (place, name, letter)
+                 WHERE has_table_privilege(r.role, c.oid, p.name)
+                    OR (p.place IN (1, 2, 3, 6) AND has_any_column_privilege(r.role, c.oid, p.name))), '-'),
+                c.relispartition
+         FROM pg_class c
+         LEFT JOIN pg_inherits i ON i.inhrelid = c.oid AND c.relispartition
+         LEFT JOIN pg_class parent ON parent.oid = i.inhparent
+         CROSS JOIN unnest($1::text[]) AS r (role)
+         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relnamespace = 'public'::regnamespace
+           AND c.relname <> '_sqlx_migrations'",
+    )
+    .bind(ROLES.map(str::to_owned).to_vec())
+    .fetch_all(&pool)
+    .await?;
+    assert!(found.len() >= MAY.len() * ROLES.len());
+    for (table, role, privileges, is_partition) in &found {
+        let row = MAY.iter().find(|(name, _)| name == table);
+        let row = row.unwrap_or_else(|| panic!("{table} has no row here: {role} may {privileges}"));
+        let allowed = row.1[ROLES.iter().position(|name| name == role).unwrap()];
+        // A partition is reached through its table; whoever may name it directly may not do more there.
+        if *is_partition {
+            assert!(privileges.chars().all(|one| one == '-' || allowed.contains(one)), "{table}, a partition: {role}");
+        } else {
+            assert_eq!(privileges, allowed, "{table}: {role}");
+        }
+    }
+    for (name, _) in MAY {
+        assert!(found.iter().any(|(table, ..)| table == name), "there is no table {name}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn some_columns_are_all_that_some_roles_reach() -> Result<()> {
+    let pool = database::fresh().await?.pool;
+    let found: Vec<(String, String, String, String)> = sqlx::query_as(
+        "SELECT c.relname::text, r.role, p.name, string_agg(a.attname::text, ' ' ORDER BY a.attname)
+         FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+         CROSS JOIN unnest($1::text[]) AS r (role)
+         CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('REFERENCES')) AS p (name)
+         WHERE c.relkind IN ('r', 'p', 'v') AND c.relnamespace = 'public'::regnamespace
+           AND NOT has_table_privilege(r.role, c.oid, p.name) AND has_column_privilege(r.role, c.oid, a.attnum, p.name)
+         GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+    )
+    .bind(ROLES.map(str::to_owned).to_vec())
+    .fetch_all(&pool)
+    .await?;
+    let found: Vec<_> = found.iter().map(|(t, r, p, c)| (t.as_str(), r.as_str(), p.as_str(), c.as_str())).collect();
+    assert_eq!(found, COLUMNS);
+    Ok(())
+}
+
+#[tokio::test]
+async fn functions_and_the_roles_themselves_give_nothing_away() -> Result<()> {
+    let pool = database::fresh().await?.pool;
+    let found: Vec<(String, String)> = sqlx::query_as(
+        "SELECT f.proname::text, string_agg(r.role, ' ' ORDER BY r.role)
+         FROM pg_proc f CROSS JOIN unnest($1::text[]) AS r (role)
+         WHERE f.pronamespace = 'public'::regnamespace AND has_function_privilege(r.role, f.oid, 'EXECUTE')
+         GROUP BY 1 ORDER BY 1",
+    )
+    .bind(ROLES.map(str::to_owned).to_vec())
+    .fetch_all(&pool)
+    .await?;
+    let found: Vec<_> = found.iter().map(|(name, roles)| (name.as_str(), roles.as_str())).collect();
+    assert_eq!(found, FUNCTIONS);
+    for role in ROLES {
+        let nothing: bool = sqlx::query_scalar(
+            "SELECT NOT (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls)
+                    AND NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid)
+                    AND NOT has_schema_privilege(rolname, 'public', 'CREATE')
+                    AND NOT EXISTS (SELECT FROM pg_class c WHERE c.relowner = r.oid)
+             FROM pg_roles r WHERE rolname = $1",
+        )
+        .bind(role)
+        .fetch_one(&pool)
+        .await?;
+        assert!(nothing, "{role} is more than its grants");
+    }
+    Ok(())
+}

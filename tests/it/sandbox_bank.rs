@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use tests::sandbox::bank::{Bank, Options};
+use tests::sandbox::bank::{Bank, Fault, Options};
 use time::macros::datetime;
 use uuid::Uuid;
 
@@ -56,7 +56,8 @@ async fn the_bank_pays_once_per_key_and_survives_a_restart() {
     let mut journal = std::fs::read(&store).unwrap();
     journal.extend_from_slice(b"{\"event\":\"acc");
     std::fs::write(&store, journal).unwrap();
-    let bank = Bank::start(options, clock).await.unwrap();
+    let again = options.clone();
+    let bank = Bank::start(options, clock.clone()).await.unwrap();
     let customer = Customer { url: bank.url.clone(), ..customer };
     assert_eq!(customer.pay("k1", "12.30").await, (201, first));
     bank.finish().await.unwrap();
@@ -67,5 +68,16 @@ async fn the_bank_pays_once_per_key_and_survives_a_restart() {
     assert_eq!(customer.get("/movements?after=1").await["movements"], json!([]));
     let open = customer.http.get(format!("{}/ledger", customer.url)).send().await.unwrap();
     assert_eq!(open.status(), 401);
+
+    // What has come back does not come back again after a restart.
+    bank.script("k2", Fault::Return);
+    customer.pay("k2", "1.00").await;
+    bank.finish().await.unwrap();
+    drop(bank);
+    let bank = Bank::start(again, clock).await.unwrap();
+    let customer = Customer { url: bank.url.clone(), ..customer };
+    bank.script("k2", Fault::Return);
+    bank.finish().await.unwrap();
+    assert_eq!(customer.get("/ledger").await["returned"], json!({ "count": 1, "sum": "1.00" }));
     std::fs::remove_file(store).unwrap();
 }

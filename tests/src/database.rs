@@ -35,6 +35,38 @@ pub async fn fresh() -> Result<TestDatabase> {
     Ok(TestDatabase { pool: shared::db::connect_lazy(&url, "test", 16)?, url })
 }
 
+/// A copy of a database, whose own connections are closed first.
+///
+/// # Errors
+/// When the test server cannot be reached.
+pub async fn copy(of: &TestDatabase) -> Result<TestDatabase> {
+    of.pool.close().await;
+    let (server, from) = of.url.rsplit_once('/').context("the name of the database")?;
+    let name = format!("test_{}", Uuid::now_v7().simple());
+    let mut admin = PgConnection::connect(&format!("{server}/postgres")).await?;
+    // Whoever is still there has been told to stop.
+    sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1")
+        .bind(from)
+        .execute(&mut admin)
+        .await?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE {from}"))).execute(&mut admin).await?;
+    let url = format!("{server}/{name}");
+    Ok(TestDatabase { pool: shared::db::connect_lazy(&url, "test", 16)?, url })
+}
+
+/// Removes a database that is not needed any more.
+///
+/// # Errors
+/// When the test server cannot be reached.
+pub async fn remove(database: TestDatabase) -> Result<()> {
+    database.pool.close().await;
+    let (server, name) = database.url.rsplit_once('/').context("the name of the database")?;
+    let mut admin = PgConnection::connect(&format!("{server}/postgres")).await?;
+    let sql = sqlx::AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"));
+    sqlx::raw_sql(sql).execute(&mut admin).await?;
+    Ok(())
+}
+
 /// The URL of a Redis database that no other test uses, emptied.
 ///
 /// # Errors

@@ -1,10 +1,13 @@
 //! The harness of all tests: real PostgreSQL, real Redis, a clock moved by hand, and the sandbox peers.
 
 pub mod contract;
+pub mod controls;
+pub mod crash_points;
 pub mod database;
 pub mod demo;
 pub mod history;
 pub mod load;
+pub mod logged;
 pub mod measure;
 pub mod network;
 pub mod processes;

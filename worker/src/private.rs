@@ -11,6 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
+use shared::http::{self, Bounds};
 use tokio_util::sync::CancellationToken;
 
 /// A loop that has not turned for so long is stuck.
@@ -92,11 +93,6 @@ pub async fn serve(
                 ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page).into_response()
             }),
         );
-    tokio::spawn(async move {
-        let served = axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await;
-        if let Err(error) = served {
-            tracing::error!(%error, "the private listener ended");
-        }
-    });
+    tokio::spawn(http::serve(listener, routes, Bounds::PRIVATE, |_| false, stop));
     Ok(bound)
 }

@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 
 use super::fields::{Fields, Input};
 use super::given::Given;
-use super::payload;
+use super::payload::{self, Payload};
+use crate::capacity::Place;
 use crate::error::Problem;
 use crate::state::AppState;
 
@@ -31,20 +32,18 @@ pub struct Query<T>(pub T);
 impl<T: Input> FromRequest<AppState> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &AppState) -> Result<Self, Problem> {
-        let (head, body) = request.into_parts();
-        let bytes = payload::read(&head.headers, body, LARGEST).await?;
-        read(&head.headers, &bytes).map(Self)
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
+        let (headers, payload) = receive(request, state).await?;
+        read(&headers, &payload.bytes).map(Self)
     }
 }
 
 impl<T: Input> FromRequest<AppState> for OptionalBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &AppState) -> Result<Self, Problem> {
-        let (head, body) = request.into_parts();
-        let bytes = payload::read(&head.headers, body, LARGEST).await?;
-        let fields = if bytes.is_empty() { Fields::default() } else { fields(&head.headers, &bytes)? };
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
+        let (headers, Payload { bytes, .. }) = &receive(request, state).await?;
+        let fields = if bytes.is_empty() { Fields::default() } else { fields(headers, bytes)? };
         fields.finish().map(Self)
     }
 }
@@ -59,6 +58,17 @@ impl<T: Input> FromRequestParts<AppState> for Query<T> {
         let (default, most) = (state.settings.page_default, state.settings.page_max);
         Fields::new(given).with_catalogue(default, most).finish().map(Self)
     }
+}
+
+/// The headers and the whole body of a call.
+async fn receive(request: Request, state: &AppState) -> Result<(HeaderMap, Payload), Problem> {
+    let (mut head, body) = request.into_parts();
+    let receiving = payload::read(&state.places, &head.headers, body, LARGEST);
+    let payload = match head.extensions.remove::<Place>() {
+        Some(place) => place.lent(receiving).await?,
+        None => receiving.await?,
+    };
+    Ok((head.headers, payload))
 }
 
 /// Reads a JSON body, as [`Body`] does.

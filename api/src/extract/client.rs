@@ -1,10 +1,10 @@
 //! Whose address a call comes from: the peer's, or behind a trusted proxy the one it names.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
-use axum::extract::ConnectInfo;
 use axum::http::{Extensions, HeaderMap};
+use shared::http::Peer;
 
 /// Proxies whose `X-Forwarded-For` is believed (`TRUSTED_PROXIES`: addresses or networks such as `10.0.0.0/8`,
 /// separated by commas).
@@ -35,9 +35,8 @@ impl TrustedProxies {
     /// stands further left may be invented by the caller.
     #[must_use]
     pub fn client(&self, headers: &HeaderMap, extensions: &Extensions) -> IpAddr {
-        let peer = extensions
-            .get::<ConnectInfo<SocketAddr>>()
-            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip().to_canonical());
+        let peer =
+            extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| peer.ip().to_canonical());
         if !self.trusts(peer) {
             return peer;
         }
@@ -54,7 +53,9 @@ impl TrustedProxies {
         client
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether this is a proxy that stands for many callers.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|(network, bits)| match (network, address) {
             (IpAddr::V4(network), IpAddr::V4(address)) => {
                 same(network.to_bits().into(), address.to_bits().into(), 32, *bits)
@@ -71,6 +72,8 @@ fn same(network: u128, address: u128, width: u8, bits: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn client(proxies: &str, peer: &str, forwarded: &[&str]) -> String {
@@ -79,7 +82,7 @@ mod tests {
             headers.append("x-forwarded-for", value.parse().unwrap());
         }
         let mut extensions = Extensions::new();
-        extensions.insert(ConnectInfo(SocketAddr::new(peer.parse().unwrap(), 1)));
+        extensions.insert(Peer(SocketAddr::new(peer.parse().unwrap(), 1)));
         proxies.parse::<TrustedProxies>().unwrap().client(&headers, &extensions).to_string()
     }
 

@@ -1,36 +1,43 @@
-//! Reading a body of bounded size in bounded time.
-
-use std::time::Duration;
+//! Reading a body of bounded size in bounded time and bounded memory.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 
+use crate::capacity::Places;
 use crate::error::Problem;
 
 /// How much of a body that is too large is still read, so that its sender sees the answer and not a closed connection.
 const MOST_READ: usize = 1024 * 1024;
-const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A body, and the memory it takes among all bodies until this is gone.
+#[derive(Debug)]
+pub(crate) struct Payload {
+    pub(crate) bytes: Bytes,
+    _memory: Option<OwnedSemaphorePermit>,
+}
 
 /// The whole body.
 ///
 /// # Errors
-/// 413 above `largest` bytes, 408 when it takes too long, 400 when the connection breaks it off.
-pub(crate) async fn read(headers: &HeaderMap, body: Body, largest: usize) -> Result<Bytes, Problem> {
+/// 413 above `largest` bytes, 408 when it takes too long, 400 when the connection breaks it off, 503 when too much is
+/// being received.
+pub(crate) async fn read(places: &Places, headers: &HeaderMap, body: Body, largest: usize) -> Result<Payload, Problem> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > MOST_READ) {
         return Err(too_large(largest));
     }
-    match tokio::time::timeout(PATIENCE, collect(body, largest)).await {
+    match tokio::time::timeout(places.body_time, collect(places, body, largest)).await {
         Ok(read) => read,
         Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "The body did not arrive in time.")),
     }
 }
 
-async fn collect(mut body: Body, largest: usize) -> Result<Bytes, Problem> {
-    let mut whole = BytesMut::new();
+async fn collect(places: &Places, mut body: Body, largest: usize) -> Result<Payload, Problem> {
+    let (mut whole, mut memory) = (BytesMut::new(), None);
     let mut length = 0_usize;
     while let Some(frame) = body.frame().await {
         let broken = |_| Problem::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", "The body was broken off.");
@@ -40,10 +47,11 @@ async fn collect(mut body: Body, largest: usize) -> Result<Bytes, Problem> {
             break;
         }
         if length <= largest {
+            places.hold(data.len(), &mut memory)?;
             whole.extend_from_slice(&data);
         }
     }
-    if length > largest { Err(too_large(largest)) } else { Ok(whole.freeze()) }
+    if length > largest { Err(too_large(largest)) } else { Ok(Payload { bytes: whole.freeze(), _memory: memory }) }
 }
 
 fn too_large(largest: usize) -> Problem {

@@ -48,7 +48,8 @@ impl Intake {
     #[must_use]
     pub fn start(pool: PgPool, clock: Clock, pusher: Option<Pusher>) -> Self {
         let limits = batch::Limits::default();
-        let weigh = |incoming: &Incoming| incoming.body.len();
+        // A little more than its bytes: what was read out of them, and the rest of the call.
+        let weigh = |incoming: &Incoming| incoming.body.len() + incoming.query.len() + 1024;
         let batcher = Batcher::start_weighed(limits, weigh, move |items| {
             let (pool, clock, pusher) = (pool.clone(), clock.clone(), pusher.clone());
             async move { batch::in_time(flush(&pool, &clock, pusher.as_ref(), &items)).await }.boxed()

@@ -1,9 +1,9 @@
 //! How often one address may call one network: in this process only, because intake waits for nobody.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use shared::limits::Local;
+use shared::limits::{Local, household};
 
 pub use shared::limits::Rate;
 
@@ -33,16 +33,8 @@ impl Limiter {
     /// # Errors
     /// How long to wait, when it is one too many.
     pub fn take(&self, network: &str, address: IpAddr, now: Instant) -> Result<(), Duration> {
-        let caller = Caller { network: network.to_owned(), address: widened(address) };
+        let caller = Caller { network: network.to_owned(), address: household(address) };
         self.buckets.take(caller, self.rate, now).map_err(|refusal| refusal.wait)
-    }
-}
-
-/// One person usually has a whole /64 of IPv6 addresses.
-fn widened(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
     }
 }
 

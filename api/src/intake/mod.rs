@@ -21,13 +21,15 @@ use shared::clock::Timestamp;
 use shared::deliveries::Incoming;
 use shared::ids::DeliveryId;
 use shared::networks::{Adapter, Source, evidence, read};
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::{info, warn};
 
 pub use commit::{Intake, Limits};
 pub use limit::{Limiter, Rate};
 
 use crate::error::Problem;
-use crate::extract::{payload, trace};
+use crate::extract::payload::{self, Payload};
+use crate::extract::trace;
 use crate::state::AppState;
 
 /// Largest body of a delivery, in bytes.
@@ -43,6 +45,15 @@ struct Proof {
     presented: String,
 }
 
+/// A call that may be taken in. Its place and memory are free again when it is answered.
+struct Admitted {
+    source: Arc<Source>,
+    adapter: Adapter,
+    incoming: Incoming,
+    _payload: Payload,
+    _place: OwnedSemaphorePermit,
+}
+
 /// `POST /in/{network}`, signed, and `GET|POST /in/{network}/{secret}`.
 pub async fn receive(State(state): State<AppState>, request: Request) -> Response {
     // The segments as they were sent: a secret need not be text, and decoding it is for the one comparison only.
@@ -54,7 +65,7 @@ pub async fn receive(State(state): State<AppState>, request: Request) -> Respons
 async fn call(state: &AppState, network: &str, secret: Option<String>, request: Request) -> Response {
     let started = Instant::now();
     let response = match admit(state, network, secret, request).await {
-        Ok((source, adapter, incoming)) => state.intake.take(&source, adapter, incoming).await,
+        Ok(Admitted { source, adapter, incoming, .. }) => state.intake.take(&source, adapter, incoming).await,
         Err(refused) => {
             metrics::counter!("intake_refused_total", "status" => refused.status().as_str().to_owned()).increment(1);
             refused.into_response()
@@ -65,21 +76,16 @@ async fn call(state: &AppState, network: &str, secret: Option<String>, request: 
 }
 
 /// Everything before the write.
-async fn admit(
-    state: &AppState,
-    name: &str,
-    secret: Option<String>,
-    request: Request,
-) -> Result<(Arc<Source>, Adapter, Incoming), Problem> {
+async fn admit(state: &AppState, name: &str, secret: Option<String>, request: Request) -> Result<Admitted, Problem> {
     let (head, body) = request.into_parts();
     let (source, adapter) = find(state, name)?;
     check_method(adapter, secret.is_some(), &head.method)?;
-    let body = payload::read(&head.headers, body, LARGEST).await?;
+    let payload = payload::read(&state.places, &head.headers, body, LARGEST).await?;
     let now = state.clock.now();
     let address = state.proxies.client(&head.headers, &head.extensions);
     let limited =
         |limiter: &Limiter| limiter.take(&source.network.name, address, Instant::now()).map_err(Problem::rate_limited);
-    let proof = match authenticate(&source, secret, &head.headers, &body, now) {
+    let proof = match authenticate(&source, secret, &head.headers, &payload.bytes, now) {
         Ok(proof) => proof,
         Err(refused) => {
             limited(&state.refused_calls)?;
@@ -89,8 +95,9 @@ async fn admit(
         }
     };
     limited(&state.admitted_calls)?;
-    let incoming = incoming(&source, adapter, &head, body, proof, now);
-    Ok((source, adapter, incoming))
+    let place = state.places.delivery()?;
+    let incoming = incoming(&source, adapter, &head, payload.bytes.clone(), proof, now);
+    Ok(Admitted { source, adapter, incoming, _payload: payload, _place: place })
 }
 
 fn find(state: &AppState, name: &str) -> Result<(Arc<Source>, Adapter), Problem> {

@@ -106,7 +106,7 @@ async fn change_password(
 ) -> Result<StatusCode, Problem> {
     input::strong(&new_password, "new_password")?;
     let proof = prove(&state, caller, current_password).await?;
-    let hash = users::hash_password(new_password).await.map_err(|error| Problem::internal(&error))?;
+    let hash = input::hashed(&state, new_password).await?;
     let mut tx = state.pool.begin().await?;
     let changed = users::change_password(&mut tx, state.clock.now(), &state.room(), &proof, &hash).await;
     let pushes = changed.map_err(|error| match error {
@@ -174,7 +174,8 @@ async fn leave(
 async fn prove(state: &AppState, caller: SignedIn, password: Zeroizing<String>) -> Result<Proof, Problem> {
     // Who has stolen an access token must not find the password with it.
     state.rates.check(Rule::Login, &[caller.user.to_string()]).await?;
-    let proof = users::prove(&state.pool, caller.user, password).await.map_err(input::unproven)?;
+    let proof =
+        users::prove(&state.places.hashers, &state.pool, caller.user, password).await.map_err(input::unproven)?;
     proof.ok_or_else(wrong_password)
 }
 

@@ -3,11 +3,12 @@
 use axum::http::StatusCode;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use shared::users::{self, Email, LONGEST_PASSWORD, ProofError};
+use shared::users::{self, Email, LONGEST_PASSWORD, PasswordError, ProofError};
 use zeroize::Zeroizing;
 
 use crate::error::Problem;
 use crate::extract::Fields;
+use crate::state::AppState;
 
 /// An address, by the contract's rule (contract §4).
 pub(super) fn email(fields: &mut Fields, name: &'static str) -> Option<Email> {
@@ -61,6 +62,22 @@ pub(super) fn digest(email: &Email) -> String {
 pub(super) fn unproven(error: ProofError) -> Problem {
     match error {
         ProofError::Store(error) => error.into(),
-        ProofError::Password(error) => Problem::internal(&error),
+        ProofError::Password(error) => unhashed(&error),
     }
+}
+
+/// A password could not be hashed.
+fn unhashed(error: &PasswordError) -> Problem {
+    match error {
+        PasswordError::Busy => {
+            metrics::counter!("calls_shed_total", "class" => "password").increment(1);
+            Problem::overloaded()
+        }
+        PasswordError::Hash(_) | PasswordError::Lost => Problem::internal(error),
+    }
+}
+
+/// The hash of a new password.
+pub(super) async fn hashed(state: &AppState, password: Zeroizing<String>) -> Result<String, Problem> {
+    state.places.hashers.hash(password).await.map_err(|error| unhashed(&error))
 }

@@ -148,7 +148,9 @@ async fn login(
 ) -> Result<Json<TokenPair>, Problem> {
     state.rates.check(Rule::Login, &[address.to_string(), input::digest(&login.email)]).await?;
     let wrong = || unauthorized("INVALID_CREDENTIALS", "The email address or the password is wrong.");
-    let proof = users::prove_by_email(&state.pool, &login.email, login.password).await.map_err(input::unproven)?;
+    let proof = users::prove_by_email(&state.places.hashers, &state.pool, &login.email, login.password)
+        .await
+        .map_err(input::unproven)?;
     let proof = proof.ok_or_else(wrong)?;
     let mut tx = state.pool.begin().await?;
     let pair = users::sign_in(&mut tx, state.clock.now(), &state.tokens, &proof).await?.ok_or_else(wrong)?;
@@ -221,7 +223,7 @@ async fn confirm_reset(
 ) -> Result<StatusCode, Problem> {
     input::strong(&new_password, "new_password")?;
     let token = live(&state, address, &token, Purpose::ResetPassword).await?;
-    let hash = users::hash_password(new_password).await.map_err(|error| Problem::internal(&error))?;
+    let hash = input::hashed(&state, new_password).await?;
     let mut tx = state.pool.begin().await?;
     let done = users::reset_password(&mut tx, state.clock.now(), &state.room(), token, &hash).await?;
     let pushes = done.ok_or_else(void_link)?;

@@ -100,7 +100,7 @@ async fn register(
     if users::store::by_email(&mut *state.pool.acquire().await?, email.as_str()).await?.is_some() {
         return Err(taken(&email));
     }
-    let hash = users::hash_password(password).await.map_err(|error| Problem::internal(&error))?;
+    let hash = input::hashed(&state, password).await?;
     let mut tx = state.pool.begin().await?;
     let registered = users::register(&mut tx, state.clock.now(), &state.room(), &email, &hash).await?;
     let (account, pushes) = registered.ok_or_else(|| taken(&email))?;

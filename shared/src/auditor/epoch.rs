@@ -10,6 +10,8 @@ use super::findings;
 use crate::audit::{self, Actor, Record};
 use crate::clock::Timestamp;
 use crate::db::{Conn, StoreError, commit, expect_rows};
+use crate::jobs::Room;
+use crate::payouts::recovery;
 
 /// The present epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +42,8 @@ pub(super) async fn present(conn: &mut Conn) -> Result<Epoch, StoreError> {
 }
 
 /// Begins an epoch if the cluster is another one than the last epoch's, or when `forced`; answers whether one began.
-/// It stops first sends. What is under way in the transfers and the audit log is waited for.
+/// It stops first sends, and every payout that may have been sent since the copy was made is asked for at the bank
+/// ([`recovery`]). What is under way in the transfers and the audit log is waited for.
 ///
 /// # Errors
 /// [`StoreError`] when the database refuses; nothing has begun then.
@@ -54,12 +57,15 @@ pub async fn begin(pool: &PgPool, now: Timestamp, forced: bool, reason: &str) ->
     if same && !forced {
         return Ok(false);
     }
+    // Before the ledger is locked: in the one order.
+    let unbegun = recovery::lock_unbegun(&mut tx).await?;
     let begun = sqlx::query_scalar!(r#"SELECT begin_epoch($1, $2, $3) AS "begun!""#, forced, reason, now)
         .fetch_one(&mut *tx)
         .await?;
     if !begun {
         return Ok(false);
     }
+    recovery::doubt(&mut tx, now, &Room::closed(), &unbegun).await?;
     let stop = Uuid::now_v7();
     let cause = format!("a new epoch: {reason}; the bank's statement is to be compared with the books");
     sqlx::query!("INSERT INTO payout_stops (id, cause, since, origin) VALUES ($1, $2, $3, 'epoch')", stop, cause, now)

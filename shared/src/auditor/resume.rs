@@ -1,4 +1,4 @@
-//! Lifting the auditor's stops.
+//! Lifting the stops of the auditor and of an epoch.
 
 use sqlx::PgPool;
 
@@ -12,21 +12,23 @@ use crate::payouts::operator::{self, Agreed, OperatorError};
 pub enum Resumed {
     /// The books are still wrong; nothing is lifted.
     StillWrong(Vec<Violation>),
-    /// So many stops of the auditor were lifted.
+    /// So many stops were lifted.
     Lifted(usize),
 }
 
-/// Lifts the auditor's stops and closes its money findings, after a whole audit that finds nothing against the money.
-/// Stops that come up meanwhile stay, and so do those of others (a line of the bank's statement, a new epoch).
+/// Lifts the stops of the auditor and of an epoch and closes the money findings, after a whole audit that finds nothing
+/// against the money; that of an epoch only when the books were compared with the bank ([`operator::lift_stop`]).
+/// Stops that come up meanwhile stay, and so do those of others (a line of the bank's statement).
 ///
 /// # Errors
 /// [`OperatorError`] when the two do not suffice; nothing is changed then.
 pub async fn resume(pool: &PgPool, now: Timestamp, agreed: &Agreed<'_>) -> Result<Resumed, OperatorError> {
     let store = |error: sqlx::Error| OperatorError::from(StoreError::from(error));
-    let stops = sqlx::query_scalar!("SELECT id FROM payout_stops WHERE lifted_at IS NULL AND origin = 'audit'")
-        .fetch_all(pool)
-        .await
-        .map_err(store)?;
+    let stops =
+        sqlx::query_scalar!("SELECT id FROM payout_stops WHERE lifted_at IS NULL AND origin IN ('audit', 'epoch')")
+            .fetch_all(pool)
+            .await
+            .map_err(store)?;
     let findings = sqlx::query_scalar!("SELECT id FROM audit_findings WHERE resolved_at IS NULL AND class = 'money'")
         .fetch_all(pool)
         .await

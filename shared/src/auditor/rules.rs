@@ -213,7 +213,8 @@ async fn of_payouts(conn: &mut Conn, payouts: &[Uuid], found: &mut Vec<Violation
          FROM payouts p LEFT JOIN payout_instructions i ON i.payout_id = p.id
          WHERE p.id = ANY ($1)
            AND ((p.state IN ('completed', 'returned') AND p.external_reference IS NULL)
-             OR (p.rail <> 'manual' AND p.state IN ('processing', 'completed', 'returned') AND i.payout_id IS NULL))",
+             OR (p.rail <> 'manual' AND p.state IN ('processing', 'completed', 'returned') AND i.payout_id IS NULL
+                AND p.recovered_in IS NULL))",
         payouts
     );
     Ok(())

@@ -96,6 +96,7 @@ async fn payouts(conn: &mut Conn, scope: &Scope) -> Result<Vec<Event>, StoreErro
         let by = match row.origin.as_str() {
             "auto" => "by itself",
             "user" => "by the shopper",
+            "bank" => "before these books were restored, found in the bank's statement",
             _ => "by an administrator",
         };
         let now = match (row.state.as_str(), row.unknown, row.review.as_deref()) {

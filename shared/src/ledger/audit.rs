@@ -258,7 +258,8 @@ async fn payouts(conn: &mut Conn, found: &mut Vec<Violation>) -> Result<(), Stor
         "SELECT p.id::text AS id, format('%s, reference %s', p.state, p.external_reference) AS detail
          FROM payouts p LEFT JOIN payout_instructions i ON i.payout_id = p.id
          WHERE (p.state IN ('completed', 'returned') AND p.external_reference IS NULL)
-            OR (p.rail <> 'manual' AND p.state IN ('processing', 'completed', 'returned') AND i.payout_id IS NULL)
+            OR (p.rail <> 'manual' AND p.state IN ('processing', 'completed', 'returned') AND i.payout_id IS NULL
+                AND p.recovered_in IS NULL)
          ORDER BY 1 LIMIT $1"
     );
     Ok(())

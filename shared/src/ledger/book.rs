@@ -203,6 +203,39 @@ impl Book {
         amount: Money,
         holds: &mut Vec<Hold>,
     ) -> Result<Vec<Hold>, LedgerError> {
+        let released = self.free(cause, amount, holds)?;
+        let from_available = amount.min(self.wallet(cause.user).available);
+        self.post(cause, code, Account::Available, Account::Rewards, from_available)?;
+        self.post(cause, Code::Clawback, Account::Owed, Account::Rewards, amount - from_available)?;
+        Ok(released)
+    }
+
+    /// A payout that the bank has made and these books do not know: its money is taken from available, from payouts
+    /// that have not begun (`holds`, as in [`Self::take_back`]), and the rest becomes a debt. `cause` is its first
+    /// version; the bank's word is the second.
+    ///
+    /// Returns the payouts it released, which the caller must cancel.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when `holds` do not match what is held.
+    pub fn pay_unbooked(
+        &mut self,
+        cause: Cause,
+        amount: Money,
+        holds: &mut Vec<Hold>,
+    ) -> Result<Vec<Hold>, LedgerError> {
+        let released = self.free(cause, amount, holds)?;
+        let missing = amount - amount.min(self.wallet(cause.user).available);
+        // Not followed by a recovery: the money has left.
+        self.post(cause, Code::Clawback, Account::Owed, Account::Rewards, missing)?;
+        self.post(cause, Code::Grant, Account::Rewards, Account::Available, missing)?;
+        self.hold(cause, amount)?;
+        self.settle(Cause { version: cause.version + 1, ..cause }, amount)?;
+        Ok(released)
+    }
+
+    /// Releases payouts that have not begun, the newest first, until `amount` is available or none is left.
+    fn free(&mut self, cause: Cause, amount: Money, holds: &mut Vec<Hold>) -> Result<Vec<Hold>, LedgerError> {
         let mut released = Vec::new();
         holds.sort_unstable_by_key(|hold| hold.payout);
         while self.wallet(cause.user).available < amount {
@@ -212,9 +245,6 @@ impl Book {
             self.release(release, hold.amount)?;
             released.push(hold);
         }
-        let from_available = amount.min(self.wallet(cause.user).available);
-        self.post(cause, code, Account::Available, Account::Rewards, from_available)?;
-        self.post(cause, Code::Clawback, Account::Owed, Account::Rewards, amount - from_available)?;
         Ok(released)
     }
 

@@ -78,6 +78,8 @@ pub enum Code {
     Forgive,
     /// Given up by the shopper.
     Forfeit,
+    /// Money from us.
+    Grant,
 }
 
 impl Code {
@@ -100,6 +102,7 @@ impl Code {
             Self::Open => "open",
             Self::Forgive => "forgive",
             Self::Forfeit => "forfeit",
+            Self::Grant => "grant",
         }
     }
 }

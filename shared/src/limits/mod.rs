@@ -6,6 +6,7 @@
 //! ([`Local`]), so that nobody is locked out and nobody gets in unlimited.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -68,6 +69,15 @@ impl FromStr for Rate {
             _ => return Err(NotARate),
         };
         if (1..=1_000_000).contains(&calls) { Ok(Self::of(calls, time)) } else { Err(NotARate) }
+    }
+}
+
+/// Whose address this is, for counting: one household usually has a whole /64 of IPv6 addresses.
+#[must_use]
+pub fn household(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
     }
 }
 

@@ -1,11 +1,11 @@
 //! Which rates hold for what, by default and as configured.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::Rate;
+use super::{Rate, household};
 use crate::config::{self, ConfigError};
 
 /// What is limited.
@@ -137,11 +137,11 @@ fn key(rule: Rule, subjects: &[&str]) -> String {
     format!("{}:{}", rule.as_str(), hex::encode(digest.get(..16).unwrap_or_default()))
 }
 
-/// One person usually has a whole /64 of IPv6 addresses.
+/// A subject that is an address, as [`household`].
 fn widened(subject: &str) -> String {
-    match subject.parse() {
-        Ok(IpAddr::V6(address)) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).to_string(),
-        Ok(IpAddr::V4(_)) | Err(_) => subject.to_owned(),
+    match subject.parse::<IpAddr>() {
+        Ok(address) => household(address).to_string(),
+        Err(_) => subject.to_owned(),
     }
 }
 

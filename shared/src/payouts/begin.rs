@@ -7,11 +7,11 @@ use zeroize::Zeroizing;
 use super::state::{self, Sent, Standing, State, Step};
 use super::store::{self, Payout};
 use super::write::{self, Transition};
-use super::{MANUAL, PayoutError, Rail, account};
+use super::{MANUAL, PayoutError, Rail, account, recovery};
 use crate::auth::seal::DataKeys;
 use crate::clock::Timestamp;
 use crate::db::{Conn, StoreError};
-use crate::ids::{PayoutId, WorkerId};
+use crate::ids::{PayoutId, UserId, WorkerId};
 use crate::jobs::{self, Claimed, Outcome, Pushes, Room};
 use crate::ledger::{self, Book, Cause};
 use crate::money::Money;
@@ -24,6 +24,8 @@ pub struct Instruction {
     pub key: String,
     /// How much, in euros.
     pub amount: Money,
+    /// Who is paid; the remittance names them.
+    pub shopper: UserId,
     /// To whom.
     pub account: BankAccount,
 }
@@ -115,6 +117,10 @@ pub async fn begin(
     let guard = store::guard(attempt.conn, payout.id, book.wallet(payout.user).owed).await?;
     match state::next(payout.state, payout.review, sent.as_ref(), &guard, cleared, now) {
         Step::SendFirst => attempt.send_first(&payout, rail, keys, compose).await,
+        // It may be known to the bank under another id: two people may have ended it after the copy was made.
+        Step::SendAgain if recovery::is_open(attempt.conn).await? => {
+            attempt.answer(Outcome::Later { until: now + state::STOP_POLL }).await
+        }
         Step::SendAgain => attempt.send_again(&payout, sent.as_ref(), rail, keys).await,
         Step::LookUp => attempt.look_up(&payout, sent.as_ref()).await,
         Step::Cancel(reason) => attempt.cancel(&payout, book, reason).await,
@@ -152,7 +158,12 @@ impl Attempt<'_> {
             return self.answer(Outcome::Later { until: self.now }).await;
         };
         let key = store::key(payout.id);
-        let body = Zeroizing::new(compose(&Instruction { key: key.clone(), amount: payout.amount, account }));
+        let body = Zeroizing::new(compose(&Instruction {
+            key: key.clone(),
+            amount: payout.amount,
+            shopper: payout.user,
+            account,
+        }));
         let sealed = keys.seal(payout.id.0.as_bytes(), &body)?;
         let sent = Sent::begin(None, &rail.terms, self.now);
         store::insert_instruction(self.conn, self.now, payout.id, sealed, &sent).await?;

@@ -22,6 +22,7 @@ pub mod list;
 mod movements;
 pub mod operator;
 mod process;
+pub mod recovery;
 mod request;
 mod settle;
 pub mod state;
@@ -116,6 +117,8 @@ pub struct Rail {
     pub terms: Terms,
     /// After this long without an answer a call is given up. Must be below `terms.deadline`.
     pub call_timeout: Duration,
+    /// From a send until its debit or its refusal is to be seen, at the latest. Restored books wait for it.
+    pub booked_within: Duration,
 }
 
 /// Begin or settle failed; nothing of it stays.

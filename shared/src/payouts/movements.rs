@@ -53,6 +53,8 @@ pub struct Movement {
     pub reference: String,
     /// How much really moved, in euros, above zero.
     pub amount: Money,
+    /// Whom our remittance names, where the line repeats it.
+    pub shopper: Option<UserId>,
 }
 
 /// A line as it came.
@@ -89,14 +91,18 @@ pub struct Booked {
     pub known: usize,
 }
 
-/// How far a rail's statement has been read; 0 at the start.
+/// How far a rail's statement has been read; 0 at the start. From then on the books know of the rail.
 ///
 /// # Errors
 /// [`StoreError`] when the database refuses.
 pub async fn cursor(conn: &mut Conn, rail: &str) -> Result<i64, StoreError> {
-    let position =
-        sqlx::query_scalar!("SELECT position FROM bank_cursors WHERE rail = $1", rail).fetch_optional(conn).await?;
-    Ok(position.unwrap_or(0))
+    let position = sqlx::query_scalar!("SELECT position FROM bank_cursors WHERE rail = $1", rail)
+        .fetch_optional(&mut *conn)
+        .await?;
+    match position {
+        Some(position) => Ok(position),
+        None => make_cursor(conn, rail).await.map(|()| 0),
+    }
 }
 
 /// What one line is to us.
@@ -257,13 +263,18 @@ async fn record_answer(conn: &mut Conn, now: Timestamp, id: PayoutId, movement: 
 }
 
 /// Makes the rail's row if needed and locks it: readers of one statement take turns.
-async fn lock_cursor(conn: &mut Conn, rail: &str) -> Result<i64, StoreError> {
-    sqlx::query!("INSERT INTO bank_cursors (rail, position) VALUES ($1, 0) ON CONFLICT DO NOTHING", rail)
-        .execute(&mut *conn)
-        .await?;
+pub(super) async fn lock_cursor(conn: &mut Conn, rail: &str) -> Result<i64, StoreError> {
+    make_cursor(conn, rail).await?;
     Ok(sqlx::query_scalar!("SELECT position FROM bank_cursors WHERE rail = $1 FOR UPDATE", rail)
         .fetch_one(conn)
         .await?)
+}
+
+async fn make_cursor(conn: &mut Conn, rail: &str) -> Result<(), StoreError> {
+    sqlx::query!("INSERT INTO bank_cursors (rail, position) VALUES ($1, 0) ON CONFLICT DO NOTHING", rail)
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// Which keys already have a booked debit or return.
@@ -300,6 +311,8 @@ async fn insert_lines(
     let amounts: Vec<Decimal> = verdicts.iter().map(|(movement, _)| movement.amount.decimal()).collect();
     let ids: Vec<Option<Uuid>> =
         verdicts.iter().map(|(movement, _)| payouts.get(&movement.key).map(|payout| payout.id.0)).collect();
+    let shoppers: Vec<Option<Uuid>> =
+        verdicts.iter().map(|(movement, _)| movement.shopper.map(|user| user.0)).collect();
     let reasons: Vec<Option<String>> = verdicts
         .iter()
         .map(|(_, verdict)| match verdict {
@@ -308,11 +321,13 @@ async fn insert_lines(
         })
         .collect();
     let inserted = sqlx::query!(
-        "INSERT INTO bank_movements (rail, position, kind, key, reference, amount, payout_id, outcome, reason, booked_at)
+        "INSERT INTO bank_movements (rail, position, kind, key, reference, amount, payout_id, outcome, reason, shopper,
+                                     booked_at)
          SELECT $1, position, kind, key, reference, amount, payout_id,
-                CASE WHEN reason IS NULL THEN 'booked' ELSE 'quarantined' END, reason, $2
-         FROM UNNEST($3::bigint[], $4::text[], $5::text[], $6::text[], $7::numeric[], $8::uuid[], $9::text[])
-              AS t(position, kind, key, reference, amount, payout_id, reason)",
+                CASE WHEN reason IS NULL THEN 'booked' ELSE 'quarantined' END, reason, shopper, $2
+         FROM UNNEST($3::bigint[], $4::text[], $5::text[], $6::text[], $7::numeric[], $8::uuid[], $9::text[],
+                     $10::uuid[])
+              AS t(position, kind, key, reference, amount, payout_id, reason, shopper)",
         rail,
         now,
         &positions,
@@ -322,6 +337,7 @@ async fn insert_lines(
         &amounts,
         &ids as &[Option<Uuid>],
         &reasons as &[Option<String>],
+        &shoppers as &[Option<Uuid>],
     )
     .execute(conn)
     .await?
@@ -360,8 +376,15 @@ async fn stop_first_sends(
     reason: &str,
 ) -> Result<(), StoreError> {
     let cause = format!("line {position} of the statement of {rail}: {reason}");
-    sqlx::query!("INSERT INTO payout_stops (id, cause, since) VALUES ($1, $2, $3)", Uuid::now_v7(), cause, now)
-        .execute(conn)
-        .await?;
+    sqlx::query!(
+        "INSERT INTO payout_stops (id, cause, since, rail, position) VALUES ($1, $2, $3, $4, $5)",
+        Uuid::now_v7(),
+        cause,
+        now,
+        rail,
+        position,
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }

@@ -4,11 +4,11 @@
 use serde_json::json;
 use uuid::Uuid;
 
-use super::MANUAL;
 use super::process::{self, Decision, ProcessError, Word};
 use super::state::{Standing, State};
 use super::store::{self, Answer, Payout};
 use super::write::{self, Transition};
+use super::{MANUAL, recovery};
 use crate::audit::{self, Actor, Record};
 use crate::clock::Timestamp;
 use crate::db::{Conn, StoreError};
@@ -66,6 +66,9 @@ pub enum OperatorError {
     /// It may not be paid.
     #[error("it may not be paid: {0}")]
     Forbidden(&'static str),
+    /// The books were restored, and this is still to be learnt from the bank.
+    #[error("the books do not yet know what the bank did: {}", .0.join("; "))]
+    NotCompared(Vec<String>),
     /// The database refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -181,12 +184,26 @@ pub async fn stops(conn: &mut Conn) -> Result<Vec<Stop>, StoreError> {
         .await?)
 }
 
-/// Lifts a stop whose cause two people have looked into. Payouts go on when none is left.
+/// Lifts a stop whose cause two people have looked into. Payouts go on when none is left. That of an epoch only when
+/// the bank was asked for everything that is in doubt and its statement is read beyond the epoch's beginning.
 ///
 /// # Errors
 /// [`OperatorError`] saying why not; nothing is changed then.
 pub async fn lift_stop(conn: &mut Conn, now: Timestamp, id: Uuid, agreed: &Agreed<'_>) -> Result<(), OperatorError> {
     need_two(conn, agreed).await?;
+    let since = sqlx::query_scalar!(
+        "SELECT since FROM payout_stops WHERE id = $1 AND lifted_at IS NULL AND origin = 'epoch'",
+        id
+    )
+    .fetch_optional(&mut *conn)
+    .await
+    .map_err(StoreError::from)?;
+    if let Some(since) = since {
+        let waiting = recovery::waiting(conn, since).await?;
+        if !waiting.is_empty() {
+            return Err(OperatorError::NotCompared(waiting));
+        }
+    }
     let lifted = sqlx::query!(
         "UPDATE payout_stops SET lifted_at = $2, lifted_by = $3 WHERE id = $1 AND lifted_at IS NULL",
         id,
@@ -205,7 +222,8 @@ pub async fn lift_stop(conn: &mut Conn, now: Timestamp, id: Uuid, agreed: &Agree
     Ok(())
 }
 
-async fn need_two(conn: &mut Conn, agreed: &Agreed<'_>) -> Result<(), OperatorError> {
+/// Whether both are different active administrators and gave a reason.
+pub(super) async fn need_two(conn: &mut Conn, agreed: &Agreed<'_>) -> Result<(), OperatorError> {
     if agreed.reason.trim().is_empty() {
         return Err(OperatorError::ReasonNeeded);
     }

@@ -3,12 +3,11 @@
 
 use tracing::{error, warn};
 
-use super::Rail;
-use super::account;
 use super::begin::{Held, lock};
 use super::state::{self, Call, Change, Reading, Sent, State, Then};
 use super::store::{self, Answer, Payout};
 use super::write::{self, Transition};
+use super::{Rail, account, recovery};
 use crate::clock::Timestamp;
 use crate::db::{Conn, StoreError};
 use crate::ids::WorkerId;
@@ -69,8 +68,12 @@ pub async fn settle(
         return Ok(Settled::Lost);
     }
     let sent = store::sent(conn, payout.id).await?;
-    let (Some(sent), State::Processing) = (sent, payout.state) else {
+    let (sent, State::Processing) = (sent, payout.state) else {
         return job(conn, now, room, worker, claimed, Pushes::default(), Outcome::Done).await;
+    };
+    let Some(sent) = sent else {
+        let (outcome, pushes) = recovery::settle(conn, now, room, &payout, &mut book, claimed.waits, word).await?;
+        return job(conn, now, room, worker, claimed, pushes, outcome).await;
     };
     let (change, then) = state::after(&sent, word.call, &word.reading, claimed.waits, &rail.terms, now);
     let (change, then) = refuse_taken_reference(conn, &payout, change, then).await?;

@@ -197,7 +197,7 @@ pub struct Terms {
 /// What holds at a first begin, read under the locks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Guard {
-    /// A row of `payout_stops` is live.
+    /// A row of `payout_stops` is live, or the books have come to another cluster and no epoch has begun there.
     pub stopped: bool,
     /// The shopper owes us something.
     pub owes: bool,
@@ -224,7 +224,8 @@ pub enum Step {
     Nothing,
 }
 
-const STOP_POLL: Duration = Duration::seconds(30);
+/// From one look at a stop to the next.
+pub(super) const STOP_POLL: Duration = Duration::seconds(30);
 
 /// What may be done with a payout.
 ///
@@ -242,12 +243,14 @@ pub fn next(
     match (state, sent) {
         (State::Requested, None) => first(guard),
         (State::InReview, None) if review == Some(Review::Approved) => first(guard),
+        // Restored from a copy: nobody knows whether it was sent afterwards.
+        (State::Processing, None) => Step::LookUp,
         (State::Processing, Some(sent)) => match sent.standing {
             Standing::NotSent if !sent.doubtful => Step::SendAgain,
             Standing::Calling if cleared && may_send_again(sent, now) => Step::SendAgain,
             Standing::Calling | Standing::NotSent | Standing::Accepted => Step::LookUp,
         },
-        (State::Requested | State::InReview | State::Processing, _) => Step::Nothing,
+        (State::Requested | State::InReview, _) => Step::Nothing,
         (State::Completed | State::Failed | State::Returned | State::Cancelled, _) => Step::Nothing,
     }
 }
@@ -414,7 +417,7 @@ pub fn after(sent: &Sent, call: Call, reading: &Reading, waits: i32, terms: &Ter
 }
 
 /// From a second to five minutes, doubling.
-fn pause(waits: i32) -> Duration {
+pub(super) fn pause(waits: i32) -> Duration {
     Duration::seconds(1_i64 << waits.clamp(0, 8)).min(Duration::minutes(5))
 }
 

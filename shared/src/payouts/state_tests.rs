@@ -27,6 +27,14 @@ fn a_first_send_needs_every_guard() {
 }
 
 #[test]
+fn a_payout_whose_instruction_was_lost_is_only_asked_for() {
+    for (cleared, stopped) in [(false, false), (true, false), (false, true), (true, true)] {
+        let guard = Guard { stopped, ..CLEAR };
+        assert_eq!(next(State::Processing, None, None, &guard, cleared, T0), Step::LookUp);
+    }
+}
+
+#[test]
 fn a_payout_in_review_is_sent_only_when_approved() {
     let with = |review| next(State::InReview, review, None, &CLEAR, false, T0);
     assert_eq!(with(None), Step::Nothing);

@@ -111,7 +111,7 @@ pub struct NewPayout {
     pub amount: Money,
     /// Who carries it.
     pub rail: String,
-    /// Who asked: `auto`, `user` or `admin`.
+    /// Who asked: `auto`, `user` or `admin`; `bank`: nobody knows, its statement named it.
     pub origin: &'static str,
     /// W3C trace context of what caused it; its jobs carry it on.
     pub traceparent: Option<String>,
@@ -185,6 +185,7 @@ pub async fn update(conn: &mut Conn, now: Timestamp, updates: &[Update]) -> Resu
              review = coalesce(t.review, payouts.review), reason = coalesce(t.reason, payouts.reason),
              external_reference = coalesce(t.reference, payouts.external_reference),
              begun_at = CASE WHEN t.state IN ('processing', 'completed') THEN coalesce(payouts.begun_at, $1)
+                             WHEN t.state IN ('requested', 'in_review') THEN NULL
                              ELSE payouts.begun_at END,
              ended_at = CASE WHEN t.state IN ('completed', 'failed', 'returned', 'cancelled')
                              THEN coalesce(payouts.ended_at, $1) END
@@ -213,7 +214,10 @@ pub async fn update(conn: &mut Conn, now: Timestamp, updates: &[Update]) -> Resu
 pub async fn guard(conn: &mut Conn, id: PayoutId, owed: Money) -> Result<Guard, StoreError> {
     let row = sqlx::query!(
         r#"SELECT active, account_sealed IS NOT NULL AS "has_account!",
-                  EXISTS (SELECT FROM payout_stops WHERE lifted_at IS NULL) AS "stopped!"
+                  -- Books that have come to another cluster are stopped before anybody has noticed.
+                  EXISTS (SELECT FROM payout_stops WHERE lifted_at IS NULL)
+                      OR (SELECT system_identifier <> cluster_identifier() FROM audit_epochs ORDER BY n DESC LIMIT 1)
+                      AS "stopped!"
            FROM payouts JOIN users ON users.id = payouts.user_id WHERE payouts.id = $1"#,
         id.0,
     )

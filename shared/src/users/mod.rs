@@ -38,7 +38,7 @@ pub use export::export;
 pub use leave::{LeaveError, leave};
 pub use one_time::{LINKS_AN_HOUR, Purpose, is_live};
 pub use password::{
-    LONGEST_PASSWORD, PasswordError, WeakPassword, check_password, hash_password, is_outdated, verify_password,
+    Hashers, LONGEST_PASSWORD, PasswordError, WeakPassword, check_password, hash_password, is_outdated,
 };
 pub use proof::{Proof, ProofError, prove, prove_by_email};
 pub use recover::{ask_reset, reset_password};

@@ -8,7 +8,7 @@ use std::fmt;
 use sqlx::PgPool;
 use zeroize::Zeroizing;
 
-use super::password::{self, PasswordError};
+use super::password::{self, Hashers, PasswordError};
 use super::store::{self, Credentials};
 use super::{Email, Role};
 use crate::db::StoreError;
@@ -46,29 +46,39 @@ pub enum ProofError {
 /// # Errors
 /// [`ProofError`].
 pub async fn prove_by_email(
+    hashers: &Hashers,
     pool: &PgPool,
     email: &Email,
     password: Zeroizing<String>,
 ) -> Result<Option<Proof>, ProofError> {
     let found = store::credentials_by_email(&mut *pool.acquire().await.map_err(StoreError::from)?, email).await?;
-    compare(found, password).await
+    compare(hashers, found, password).await
 }
 
 /// Whether `password` is that of a user who has signed in; none when it is not.
 ///
 /// # Errors
 /// [`ProofError`].
-pub async fn prove(pool: &PgPool, user: UserId, password: Zeroizing<String>) -> Result<Option<Proof>, ProofError> {
+pub async fn prove(
+    hashers: &Hashers,
+    pool: &PgPool,
+    user: UserId,
+    password: Zeroizing<String>,
+) -> Result<Option<Proof>, ProofError> {
     let found = store::credentials(&mut *pool.acquire().await.map_err(StoreError::from)?, user).await?;
-    compare(found, password).await
+    compare(hashers, found, password).await
 }
 
-async fn compare(found: Option<Credentials>, password: Zeroizing<String>) -> Result<Option<Proof>, ProofError> {
+async fn compare(
+    hashers: &Hashers,
+    found: Option<Credentials>,
+    password: Zeroizing<String>,
+) -> Result<Option<Proof>, ProofError> {
     let Some(Credentials { user, hash: Some(hash) }) = found else {
-        password::verify_nobodys(password).await?;
+        hashers.verify_nobodys(password).await?;
         return Ok(None);
     };
-    match password::verify_password(password.clone(), hash.clone()).await {
+    match hashers.verify(password.clone(), hash.clone()).await {
         Ok(true) => {}
         Ok(false) => return Ok(None),
         Err(PasswordError::Hash(error)) => {
@@ -78,7 +88,12 @@ async fn compare(found: Option<Credentials>, password: Zeroizing<String>) -> Res
         Err(lost) => return Err(lost.into()),
     }
     let upgraded = match password::is_outdated(&hash) {
-        true => Some(password::hash_password(password).await?),
+        true => match hashers.hash(password).await {
+            Ok(upgraded) => Some(upgraded),
+            // The next sign-in does it.
+            Err(PasswordError::Busy) => None,
+            Err(error) => return Err(error.into()),
+        },
         false => None,
     };
     Ok(Some(Proof { user, hash, upgraded }))

@@ -1,63 +1,23 @@
 //! What is written down about calls (contract §14 NFR-10), and what never is (§18.14, design §9).
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use anyhow::Result;
 use reqwest::Method;
 use serde_json::{Value, json};
 use shared::auth::link::LinkTokens;
 use tests::contract::seed::{self, ALICE, SHOPLY};
 use tests::contract::{Answer, Site};
+use tests::logged::Lines;
 use uuid::Uuid;
 
-/// Lines in memory.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Lines {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
-    }
-
-    /// Collects everything that is logged on this thread, where the site's tasks run too.
-    fn collect(&self) -> (tracing::subscriber::DefaultGuard, tracing::Dispatch) {
-        let sink = self.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_env_filter("api=trace,shared=trace,sqlx=trace,axum=trace,tower_http=trace")
-            .json()
-            .flatten_event(true)
-            .with_writer(move || sink.clone())
-            .finish();
-        // With a single subscriber whoever logs first, perhaps a test without one, decides for all what is wanted.
-        let second = tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
-        (tracing::subscriber::set_default(subscriber), second)
-    }
-
-    /// The lines about answered calls.
-    fn answered(&self) -> Vec<Value> {
-        let lines = self.text();
-        let lines = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        lines.filter(|line| line["message"] == "Answered").collect()
-    }
-}
-
-impl std::io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
+/// Every level of every part; the client of the test itself is none of ours.
+const OURS: &str = "trace,tests=off,it=off,reqwest=off,hyper_util=off";
 
 #[tokio::test]
 async fn nfr_10_every_call_is_told_with_method_route_status_duration_and_caller() -> Result<()> {
     let site = Site::start().await?;
     let alice = site.sign_in("alice").await?;
     let lines = Lines::default();
-    let _guard = lines.collect();
+    let _guard = lines.collect(OURS);
     alice.get("/purchases/nothing?secret=1").await?;
     site.anonymous().call(Method::GET, "/users/me", None, &[("x-request-id", "abc-1")]).await?;
     let told = lines.answered();
@@ -73,7 +33,7 @@ async fn nfr_10_every_call_is_told_with_method_route_status_duration_and_caller(
 #[tokio::test]
 async fn section_18_14_no_token_password_address_or_account_number_is_ever_logged() -> Result<()> {
     let lines = Lines::default();
-    let _guard = lines.collect();
+    let _guard = lines.collect(OURS);
     let site = Site::start().await?;
     let anyone = site.anonymous();
     let (email, password) = ("secretive@example.com", "Qz7!hush-hush");
@@ -122,10 +82,7 @@ async fn section_18_14_no_token_password_address_or_account_number_is_ever_logge
     secrets.extend(["hush", "DE8937", "370400440532013000", "Secret Holder", "4111111111111111"].map(str::to_owned));
     let text = lines.text();
     assert!(text.contains("Answered") && text.len() > 10_000, "something is logged");
-    for secret in secrets {
-        let line = text.lines().find(|line| line.contains(&secret));
-        assert_eq!(line, None, "{secret}");
-    }
+    assert_eq!(lines.telling(&secrets), None);
     Ok(())
 }
 

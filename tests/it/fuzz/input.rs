@@ -4,10 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use api::extract::client::TrustedProxies;
 use api::extract::{Fields, Input, body, trace};
-use axum::extract::ConnectInfo;
 use axum::http::{Extensions, HeaderMap, HeaderValue};
 use rust_decimal::Decimal;
 use serde_json::json;
+use shared::http::Peer;
 use shared::money::Money;
 use shared::users::{BankAccount, Email, is_holder, is_iban};
 
@@ -111,7 +111,7 @@ fn forwarded_addresses() {
         for peer in ["10.1.1.1", "203.0.113.9", "::1"] {
             let peer: IpAddr = peer.parse().unwrap();
             let mut extensions = Extensions::new();
-            extensions.insert(ConnectInfo(SocketAddr::new(peer, 1)));
+            extensions.insert(Peer(SocketAddr::new(peer, 1)));
             if let Ok(proxies) = proxies.parse::<TrustedProxies>() {
                 let _ = proxies.client(&headers, &extensions);
             }

@@ -1,14 +1,12 @@
 //! Who is let in, and what is kept of a call.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
 use api::intake::{Limits, Rate};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use shared::auth::webhook;
 use shared::networks::store;
 use sqlx::Row;
+use tests::logged::Lines;
 use time::Duration;
 
 use super::{Api, KEY, PATH_SECRET, assert_problem, network, reported};
@@ -192,32 +190,10 @@ async fn changes_of_networks_are_seen_and_an_outage_keeps_the_last() {
     assert!(api.networks.find("reference").is_some());
 }
 
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn no_secret_reaches_the_log() {
     let lines = Lines::default();
-    let sink = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(move || sink.clone())
-        .finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
-    // With a single subscriber whoever logs first, perhaps a test without one, decides for all whether a line is wanted.
-    let _second = tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
+    let _collecting = lines.collect_text("trace");
     let api = Api::start().await;
     // The test's own client writes its addresses to the log as well; the server's side is what counts.
     let calls = [
@@ -229,7 +205,7 @@ async fn no_secret_reaches_the_log() {
     for call in calls {
         super::service::exchange(&api.url, call.as_bytes()).await;
     }
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let text = lines.text();
     assert!(text.contains("is not authenticated") && text.contains("is in quarantine"), "{text}");
     assert!(!text.contains(PATH_SECRET) && !text.contains("guessed-s3cret"));
 }

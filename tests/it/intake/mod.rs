@@ -3,11 +3,13 @@
 mod admission;
 mod bad_input;
 mod books;
+mod overload;
 mod service;
 
 use std::sync::Arc;
 
 use api::intake::Limits;
+use api::settings::Settings;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use shared::auth::seal::DataKeys;
@@ -32,7 +34,7 @@ struct Api {
     state: api::state::AppState,
     url: String,
     stop: CancellationToken,
-    served: tokio::task::JoinHandle<std::io::Result<()>>,
+    served: tokio::task::JoinHandle<()>,
     client: Client,
 }
 
@@ -42,6 +44,10 @@ impl Api {
     }
 
     async fn start_with(limits: Limits) -> Self {
+        Self::start_under(limits, Settings::default()).await
+    }
+
+    async fn start_under(limits: Limits, settings: Settings) -> Self {
         let database = database::fresh().await.unwrap();
         let clock = Clock::manual(Timestamp::from_unix_timestamp(START).unwrap());
         let line = DataKeys::generate_line();
@@ -54,7 +60,7 @@ impl Api {
             clock: clock.clone(),
             pusher: None,
             data_keys: Arc::new(DataKeys::parse(&line).unwrap()),
-            settings: api::settings::Settings::default(),
+            settings,
             rates: api::limits::Rates::default(),
             networks: Arc::clone(&networks),
             limits,
@@ -63,7 +69,7 @@ impl Api {
         let listener = api::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
-        let served = tokio::spawn(api::serve(listener, api::router(Arc::clone(&state)), stop.clone()));
+        let served = tokio::spawn(api::serve(listener, Arc::clone(&state), stop.clone()));
         Self { database, clock, networks, data_keys, state, url, stop, served, client: Client::new() }
     }
 

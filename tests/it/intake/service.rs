@@ -58,7 +58,7 @@ async fn what_was_accepted_is_answered_before_the_process_stops() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("\"ignored\""), "{answer}");
-    api.served.await.unwrap().unwrap();
+    api.served.await.unwrap();
     assert!(TcpStream::connect(api.url.trim_start_matches("http://")).await.is_err());
 }
 
@@ -70,7 +70,7 @@ async fn probes_and_metrics_answer_on_the_private_listener() {
     let has_metrics = metrics.is_some();
     let listener = api::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(api::serve(listener, api::private_router(state, metrics), api.stop.clone()));
+    tokio::spawn(api::serve_private(listener, state, metrics, api.stop.clone()));
     let get = async |path: &str| api.client.get(format!("{url}{path}")).send().await.unwrap();
     assert_eq!(get("/healthz").await.status(), StatusCode::OK);
     assert_eq!(get("/readyz").await.status(), StatusCode::OK);

@@ -6,6 +6,8 @@ mod faults;
 mod opening;
 mod operators;
 mod people;
+mod quiet;
+mod restored;
 mod statement;
 mod town;
 mod waking;

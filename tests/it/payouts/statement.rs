@@ -17,7 +17,7 @@ async fn book(town: &Town, movements: &[Movement]) -> Booked {
 
 fn line(position: i64, kind: MovementKind, key: &str, cents: i64) -> Movement {
     let reference = format!("R-{key}");
-    Movement { position, kind, key: key.to_owned(), reference, amount: Money::from_cents(cents) }
+    Movement { position, kind, key: key.to_owned(), reference, amount: Money::from_cents(cents), shopper: None }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -119,6 +119,23 @@ impl Town {
         user
     }
 
+    /// The URL of a new database on the same server, with nothing in it.
+    pub(super) async fn empty_database(&self) -> String {
+        let name = format!("restored_{}", Uuid::now_v7().simple());
+        let make = format!("CREATE DATABASE {name} TEMPLATE template0");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(make)).execute(&self.db.pool).await.unwrap();
+        let (server, _) = self.db.url.rsplit_once('/').unwrap();
+        format!("{server}/{name}")
+    }
+
+    /// Another worker, with another database.
+    pub(super) fn go_on_in(&mut self, url: String) {
+        self.desk.pool = as_worker(&url);
+        self.desk.worker = WorkerId::new();
+        let pool = shared::db::connect_lazy(&url, "test", 16).unwrap();
+        self.db = TestDatabase { pool, url };
+    }
+
     pub(super) async fn grant(&self, user: UserId, cents: i64) {
         let mut tx = self.db.pool.begin().await.unwrap();
         let mut book = ledger::store::lock_wallets(&mut tx, &[user]).await.unwrap();

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use tests::demo::run::{self, Options};
 use tests::load::{self, reads};
 use tests::stack::{Profile, command, supervise};
-use tests::{measure, torture};
+use tests::{controls, crash_points, measure, torture};
 
 #[derive(Parser)]
 #[command(about = "Private servers and the whole stack, for development, tests and the demo")]
@@ -33,6 +33,10 @@ enum Command {
         #[arg(long, value_enum, default_value = "demo")]
         profile: Profile,
     },
+    /// Let processes die at every crash point on a fresh stack, and compare what became of it
+    CrashPoints(crash_points::Options),
+    /// Let payout workers that are wrong on purpose run on a fresh stack each: the judge must name what is wrong
+    Controls(controls::Options),
     /// Play a day on a fresh stack and compare what became of it
     Demo(Options),
     /// Break everything at seeded moments under a seeded load, and judge what is left
@@ -75,6 +79,20 @@ async fn main() -> Result<ExitCode> {
         }
         Command::Demo(options) => {
             if run::run(&options).await? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Command::CrashPoints(options) => {
+            if crash_points::run(&options).await? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Command::Controls(options) => {
+            if controls::run(&options).await? {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE

@@ -4,8 +4,10 @@
 pub mod profile;
 mod second;
 pub mod seed;
+mod wire;
 
 pub use second::Second;
+pub use wire::Wire;
 
 use std::sync::Arc;
 
@@ -29,7 +31,6 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::database;
-use crate::wire::Wire;
 use crate::world::NOON;
 
 /// A running site.
@@ -117,10 +118,10 @@ impl Site {
     ///
     /// # Errors
     /// When the test servers cannot be reached.
-    pub async fn start_on_wires() -> Result<(Self, Wire, Wire)> {
+    pub async fn start_on_wires() -> Result<(Self, crate::wire::Wire, crate::wire::Wire)> {
         let (database, redis_url) = (database::fresh().await?, database::fresh_redis().await?);
-        let (database_wire, to_database) = Wire::of_url(&database.url, 1).await?;
-        let (redis_wire, to_redis) = Wire::of_url(&redis_url, 2).await?;
+        let (database_wire, to_database) = crate::wire::Wire::of_url(&database.url, 1).await?;
+        let (redis_wire, to_redis) = crate::wire::Wire::of_url(&redis_url, 2).await?;
         let redis = Some(to_redis.as_str());
         let site = Self::on(database, &to_database, redis, contract_settings(), Rates::default()).await?;
         Ok((site, database_wire, redis_wire))
@@ -157,7 +158,7 @@ impl Site {
         let listener = api::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         let stop = CancellationToken::new();
-        tokio::spawn(api::serve(listener, api::router(Arc::clone(&state)), stop.clone()));
+        tokio::spawn(api::serve(listener, Arc::clone(&state), stop.clone()));
         Ok(Self {
             pool: database.pool,
             database_url: database.url,

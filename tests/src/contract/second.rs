@@ -37,7 +37,7 @@ impl Site {
         });
         let listener = api::bind("127.0.0.1:0").await?;
         let (url, stop) = (format!("http://{}", listener.local_addr()?), CancellationToken::new());
-        tokio::spawn(api::serve(listener, api::router(state), stop.clone()));
+        tokio::spawn(api::serve(listener, state, stop.clone()));
         Ok(Second { url, stop })
     }
 }

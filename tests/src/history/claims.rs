@@ -83,6 +83,12 @@ pub(super) async fn usurped(owner: &PgPool) -> Result<Vec<Usurped>> {
          JOIN harness.claims claim ON claim.job = ended.job AND claim.fence = ended.fence
          WHERE ended.how = 'done' AND ended.worker IS DISTINCT FROM claim.worker
          UNION ALL
+         SELECT ended.job, format('claim %s is ended by %s after claim %s was made', ended.fence, ended.process, max(newer.fence))
+         FROM harness.ends ended
+         JOIN harness.claims newer ON newer.job = ended.job AND newer.fence > ended.fence AND newer.at <= ended.at
+         WHERE ended.how <> 'freed'
+         GROUP BY ended.job, ended.fence, ended.process
+         UNION ALL
          SELECT job, format('claim %s by %s took it out of the hands of %s', fence, process, robbed)
          FROM harness.claims WHERE robbed IS NOT NULL
          UNION ALL

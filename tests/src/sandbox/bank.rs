@@ -305,7 +305,7 @@ async fn statement(State(shared): State<Arc<Shared>>, Query(After { after }): Qu
         .take(500)
         .map(|(line, position)| {
             json!({ "position": position, "kind": line.kind, "key": line.key, "reference": line.reference,
-                    "amount": euros(line.cents), "currency": "EUR" })
+                    "amount": euros(line.cents), "currency": "EUR", "remittance": line.remittance })
         })
         .collect();
     axum::Json(json!({ "movements": lines }))

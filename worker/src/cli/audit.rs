@@ -15,7 +15,8 @@ use super::{Answer, moment, table};
 /// Without any: check everything.
 #[derive(Debug, Default, Args)]
 pub struct Arguments {
-    /// Lift the auditor's stops of first sends, if the whole audit finds nothing against the money. Two who agree.
+    /// Lift the stops of the auditor and of an epoch, if the whole audit finds nothing against the money and, after a
+    /// restore, the books were compared with the bank. Two who agree.
     #[arg(long, requires_all = ["by", "second", "reason"], conflicts_with = "new_epoch")]
     pub resume_payouts: bool,
     /// The books were restored: audit and seal all of them anew, and stop first sends until the bank was asked.
@@ -65,7 +66,7 @@ pub async fn run(pool: &PgPool) -> anyhow::Result<Answer> {
     Ok(Answer::no(format!("{}{standing}", in_words(&violations)), json))
 }
 
-/// Lifts the auditor's stops.
+/// Lifts the stops of the auditor and of an epoch.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -78,7 +79,7 @@ pub async fn resume(pool: &PgPool, now: Timestamp, persons: &Persons) -> anyhow:
             let text = match left.as_slice() {
                 [] => format!("{lifted} stops lifted. Payouts go on."),
                 left => format!(
-                    "{lifted} stops lifted, {} are left, which the auditor has not opened (clicknback payouts list).",
+                    "{lifted} stops lifted, {} are left: lines of the bank's statement (clicknback payouts lines).",
                     left.len()
                 ),
             };
@@ -125,14 +126,14 @@ async fn standing(pool: &PgPool) -> anyhow::Result<(String, Value)> {
     Ok((text, json))
 }
 
-fn in_json(violations: &[Violation]) -> Vec<Value> {
+pub(super) fn in_json(violations: &[Violation]) -> Vec<Value> {
     violations
         .iter()
         .map(|v| json!({ "class": v.class.as_str(), "check": v.check, "id": v.id, "detail": v.detail }))
         .collect()
 }
 
-fn in_words(violations: &[Violation]) -> String {
+pub(super) fn in_words(violations: &[Violation]) -> String {
     let rows: Vec<[String; 4]> = violations
         .iter()
         .map(|v| [v.class.as_str().to_owned(), v.check.to_owned(), v.id.clone(), v.detail.clone()])

@@ -8,6 +8,7 @@ use lettre::message::Mailbox;
 use serde_json::json;
 use shared::auth::seal::DataKeys;
 use shared::config::{self, ConfigError};
+use shared::http::{Bounds, SMALLEST_HEAD};
 use shared::money::Money;
 use shared::payouts;
 use sqlx::{Connection, PgConnection};
@@ -56,6 +57,7 @@ const WAIT: Duration = Duration::from_secs(5);
 /// Runs every check, with the settings of the environment.
 pub async fn run() -> Answer {
     let mut lines = settings();
+    lines.extend(files());
     lines.push(data_key());
     lines.extend(with_url("DATABASE_URL", "postgres", |url| async move { postgres(&url, &profile()).await }).await);
     lines.extend(with_url("REDIS_URL", "redis", |url| async move { redis(&url).await }).await);
@@ -98,10 +100,15 @@ fn rule(name: &'static str, expected: &'static str, good: fn(&str) -> bool) -> R
 }
 
 const EUROS: &str = "an amount such as 100.00";
+const COUNT: &str = "a whole number above zero";
 const RATE: &str = "a rate such as 5/min, or off";
 
 fn is_euros(text: &str) -> bool {
     text.parse::<Money>().is_ok_and(|amount| !amount.is_negative())
+}
+
+fn is_count(text: &str) -> bool {
+    text.parse::<u32>().is_ok_and(|count| count > 0)
 }
 
 fn is_rate(text: &str) -> bool {
@@ -136,6 +143,19 @@ fn settings() -> Vec<Line> {
         rule("RATE_PURCHASES", RATE, is_rate),
         rule("RATE_PAYOUTS", RATE, is_rate),
         rule("RATE_RESET", RATE, is_rate),
+        rule("HTTP_CONNECTIONS", COUNT, is_count),
+        rule("HTTP_CONNECTIONS_PER_ADDRESS", COUNT, is_count),
+        rule("HTTP_HEAD_BYTES", "8192 or more", |v| v.parse::<usize>().is_ok_and(|bytes| bytes >= SMALLEST_HEAD)),
+        rule("HTTP_HEADERS", COUNT, is_count),
+        rule("HTTP_HEAD_SECONDS", COUNT, is_count),
+        rule("HTTP_IDLE_SECONDS", COUNT, is_count),
+        rule("HTTP_ANSWER_SECONDS", COUNT, is_count),
+        rule("CALLS_AT_ONCE", COUNT, is_count),
+        rule("DELIVERIES_AT_ONCE", COUNT, is_count),
+        rule("PASSWORDS_AT_ONCE", COUNT, is_count),
+        rule("PASSWORDS_WAITING", "a whole number", |v| v.parse::<u32>().is_ok()),
+        rule("BODY_MEMORY_MIB", COUNT, is_count),
+        rule("BODY_SECONDS", COUNT, is_count),
         rule("OPERATOR_EMAIL", "an address", |v| v.parse::<Mailbox>().is_ok()),
         rule("BUSINESS_TIMEZONE", "UTC", |v| v == "UTC"),
         rule("TRUSTED_PROXIES", "addresses or networks, separated by commas", |v| {
@@ -159,6 +179,22 @@ fn settings() -> Vec<Line> {
         ));
     }
     lines
+}
+
+/// Whether a process may open as many files as there may be connections. Nothing, where that cannot be known.
+fn files() -> Option<Line> {
+    let text = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let limit = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let allowed = limit.split_whitespace().next()?.parse::<usize>().unwrap_or(usize::MAX);
+    let connections = Bounds::from_env().ok()?.connections;
+    // Besides the callers: PostgreSQL, Redis, probes, logs.
+    let needed = connections.saturating_add(200);
+    Some(if allowed >= needed {
+        line("files", Status::Ok, "as many as HTTP_CONNECTIONS needs")
+    } else {
+        let detail = format!("a process may open {allowed} files, {connections} connections need {needed}");
+        line("files", Status::Warn, detail)
+    })
 }
 
 fn profile() -> String {

@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod audit;
+pub mod backup;
 pub mod check;
 pub mod deliveries;
 pub mod explain;
@@ -64,6 +65,10 @@ pub enum Command {
     },
     /// Check the books, and see what the auditor and the sealer do. Exit code 1 when something is wrong.
     Audit(audit::Arguments),
+    /// Copy the whole database into a file while everything runs (DATABASE_URL: the owner's).
+    Backup(backup::Arguments),
+    /// Restore a copy into an empty database, or only try it. Exit code 1 when the copy is not what it should be.
+    Restore(backup::Restore),
     /// Data keys.
     #[command(subcommand)]
     Key(key::Command),
@@ -128,6 +133,8 @@ async fn run(command: Command, clock: &Clock) -> anyhow::Result<Answer> {
         Command::Deliveries(command) => deliveries::run(&pool()?, clock.now(), command).await,
         Command::Explain { id } => explain::run(&pool()?, clock.now(), &id).await,
         Command::Audit(arguments) => audit::run_with(&pool()?, clock.now(), arguments).await,
+        Command::Backup(arguments) => backup::run(clock.now(), &arguments).await,
+        Command::Restore(arguments) => backup::run_restore(clock.now(), &arguments).await,
         Command::Key(command) => Ok(key::run(&command)),
         Command::Network(networks::Command::List) => networks::list(&pool()?).await,
         Command::ImportOriginal(arguments) => import::run(&pool()?, clock.now(), &arguments).await,
@@ -196,6 +203,10 @@ mod tests {
             "clicknback audit",
             "clicknback audit --resume-payouts --by a@example.com --second b@example.com --reason mended",
             "clicknback audit --new-epoch",
+            "clicknback backup --to /var/backups/clicknback --keep 30",
+            "clicknback restore --verify backups/clicknback-20261122T075100.000Z.dump",
+            "clicknback payouts lines --limit 5",
+            "clicknback payouts adopt sandbox 17 --user a@example.com --by a --second b --reason asked",
             "clicknback payouts resume 01890a5d-ac96-774b-bcce-b302099a8057 --by a --second b --reason asked",
         ] {
             Cli::try_parse_from(good.split(' ')).unwrap();
@@ -210,6 +221,9 @@ mod tests {
             "clicknback payouts end 01890a5d-ac96-774b-bcce-b302099a8057 --paid B1 --by a --reason asked",
             "clicknback payouts show 01890a5d-ac96-774b-bcce-b302099a8057 --account",
             "clicknback audit --resume-payouts --by a --second b",
+            "clicknback restore",
+            "clicknback backup --keep 0",
+            "clicknback payouts adopt sandbox 17 --by a --second b --reason asked",
             "clicknback audit --resume-payouts --new-epoch --by a --second b --reason mended",
         ] {
             assert!(Cli::try_parse_from(bad.split(' ')).is_err(), "{bad}");

@@ -14,6 +14,8 @@ use shared::ids::{PayoutId, UserId};
 use shared::jobs::Room;
 use shared::payouts::list::{self, Filter};
 use shared::payouts::operator::{self, Agreed, End, OperatorError};
+use shared::payouts::recovery;
+use shared::payouts::recovery::adopt::AdoptError;
 use shared::payouts::{State, store};
 use shared::users;
 use sqlx::PgPool;
@@ -55,6 +57,25 @@ pub enum Command {
         /// It was not paid and never will be: its money goes back to the shopper's wallet.
         #[arg(long)]
         not_paid: bool,
+        /// Two who agree.
+        #[command(flatten)]
+        persons: Persons,
+    },
+    /// List the lines of the bank's statement that fit nothing in the books, the newest first.
+    Lines {
+        /// How many at most.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
+        limit: i64,
+    },
+    /// Book such a debit as a payout that the restored books had lost, for the shopper who was paid by it.
+    Adopt {
+        /// Whose statement.
+        rail: String,
+        /// Which line of it (see lines).
+        line: i64,
+        /// The shopper, by id or address.
+        #[arg(long)]
+        user: String,
         /// Two who agree.
         #[command(flatten)]
         persons: Persons,
@@ -103,6 +124,8 @@ pub async fn run(pool: &PgPool, now: Timestamp, command: Command) -> anyhow::Res
             let word = paid.map_or(End::NotPaid, |reference| End::Paid { reference });
             end(pool, now, id, &word, &persons).await
         }
+        Command::Lines { limit } => lines(pool, limit).await,
+        Command::Adopt { rail, line, user, persons } => adopt(pool, now, (&rail, line), &user, &persons).await,
         Command::Resume { stop, persons } => resume(pool, now, stop, &persons).await,
     }
 }
@@ -212,6 +235,63 @@ pub async fn end(pool: &PgPool, now: Timestamp, id: PayoutId, word: &End, person
         }
         Err(OperatorError::Store(error)) => Err(error).context("ending the payout"),
         Err(why) => Ok(Answer::no(format!("Not ended: {why}."), json!({ "ended": false, "reason": why.to_string() }))),
+    }
+}
+
+async fn lines(pool: &PgPool, limit: i64) -> anyhow::Result<Answer> {
+    let unfit = recovery::unfit(&mut *pool.acquire().await?, limit).await?;
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let rows: Vec<[String; 9]> = unfit
+        .iter()
+        .map(|line| {
+            [
+                line.rail.clone(),
+                line.position.to_string(),
+                or_dash(line.kind.clone()),
+                or_dash(line.amount.map(|amount| amount.to_string())),
+                or_dash(line.key.clone()),
+                or_dash(line.reference.clone()),
+                or_dash(line.shopper.map(|user| user.to_string())),
+                if line.stops { "yes" } else { "no" }.to_owned(),
+                line.reason.clone(),
+            ]
+        })
+        .collect();
+    let heading = ["RAIL", "LINE", "KIND", "EUR", "KEY", "REFERENCE", "NAMES", "STOPS", "WHY"];
+    let json = json!({ "lines": unfit.iter().map(|line| json!({
+        "rail": line.rail, "line": line.position, "kind": line.kind, "key": line.key, "reference": line.reference,
+        "amount": line.amount.map(|amount| amount.to_string()), "names": line.shopper, "reason": line.reason,
+        "read_at": moment(line.read_at), "stops": line.stops,
+    })).collect::<Vec<_>>() });
+    Ok(Answer::good(table(heading, &rows), json))
+}
+
+/// Books a quarantined debit for the shopper who was paid by it.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn adopt(
+    pool: &PgPool,
+    now: Timestamp,
+    line: (&str, i64),
+    user: &str,
+    persons: &Persons,
+) -> anyhow::Result<Answer> {
+    let mut tx = pool.begin().await?;
+    let (first, second) = both(&mut tx, persons).await?;
+    let user = account(&mut tx, user).await?;
+    let agreed = Agreed { first, second, reason: &persons.reason };
+    match recovery::adopt::adopt(&mut tx, now, &Room::closed(), line, user, &agreed).await {
+        Ok((id, _)) => {
+            commit(tx, "cli.adopt_line").await?;
+            Ok(Answer::good(format!("Payout {id} is booked for {user}."), json!({ "adopted": true, "payout": id })))
+        }
+        Err(AdoptError::Store(error) | AdoptError::Operator(OperatorError::Store(error))) => {
+            Err(error).context("booking the line")
+        }
+        Err(why) => {
+            Ok(Answer::no(format!("Not booked: {why}."), json!({ "adopted": false, "reason": why.to_string() })))
+        }
     }
 }
 

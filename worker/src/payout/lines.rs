@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
 use shared::money::Money;
-use shared::payouts::{Line, Movement, MovementKind};
+use shared::payouts::{self, Line, Movement, MovementKind};
 
 #[derive(Deserialize)]
 struct Page {
@@ -20,6 +20,8 @@ struct Written {
     reference: String,
     amount: Money,
     currency: String,
+    #[serde(default)]
+    remittance: Option<String>,
 }
 
 /// The lines of a page, after line `after`.
@@ -49,7 +51,7 @@ pub fn read(after: i64, bytes: &[u8]) -> Result<Vec<Line>> {
 
 fn movement(position: i64, line: Value) -> Result<Movement, &'static str> {
     let written: Written = serde_json::from_value(line).map_err(|_| "it cannot be read")?;
-    let Written { kind, key, reference, amount, currency } = written;
+    let Written { kind, key, reference, amount, currency, remittance } = written;
     let kind = match kind.as_str() {
         "debit" => MovementKind::Debit,
         "return" => MovementKind::Return,
@@ -62,7 +64,8 @@ fn movement(position: i64, line: Value) -> Result<Movement, &'static str> {
     if key.contains('\0') || reference.contains('\0') {
         return Err("it cannot be read");
     }
-    Ok(Movement { position, kind, key, reference, amount })
+    let shopper = remittance.as_deref().and_then(payouts::recovery::adopt::shopper);
+    Ok(Movement { position, kind, key, reference, amount, shopper })
 }
 
 #[cfg(test)]

@@ -15,7 +15,12 @@ impl Rail for Manual {
         let terms =
             Terms { deadline: time::Duration::ZERO, key_window: time::Duration::ZERO, patience: time::Duration::ZERO };
         // Payouts of rail `manual` never reach `begin`: it leaves a name it does not serve alone.
-        shared::payouts::Rail { name: "", terms, call_timeout: std::time::Duration::ZERO }
+        shared::payouts::Rail {
+            name: "",
+            terms,
+            call_timeout: std::time::Duration::ZERO,
+            booked_within: std::time::Duration::ZERO,
+        }
     }
 
     fn compose(&self, _: &Instruction) -> Vec<u8> {

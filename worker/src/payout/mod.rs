@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use metrics::counter;
 use shared::auth::seal::DataKeys;
 use shared::clock::Clock;
 use shared::db::commit;
 use shared::ids::WorkerId;
-use shared::jobs::{Claimed, Kind, Outcome, Pushes, Room};
+use shared::jobs::{Claimed, Kind, Pushes, Room};
 use shared::payouts::{self, Begun, Call, Policy, Reading, Settled, ToCall, Word};
 use shared::torture;
 use sqlx::PgPool;
@@ -68,7 +68,7 @@ impl<R: Rail> Desk<R> {
             | Kind::MailVerifyEmail
             | Kind::MailResetPassword
             | Kind::MailPasswordChanged
-            | Kind::MailEmailChanged => self.refuse(claimed).await,
+            | Kind::MailEmailChanged => bail!("{} is no job of the payout queue", claimed.kind.as_str()),
         }
     }
 
@@ -100,7 +100,7 @@ impl<R: Rail> Desk<R> {
                 Settled::BeginCleared => cleared = true,
             }
         }
-        self.answer(claimed, Outcome::Later { until: self.clock.now() }).await
+        bail!("a payout asked for more than {MAX_CALLS} calls at once")
     }
 
     /// One transaction: may it be sent, and what will be said?
@@ -148,19 +148,5 @@ impl<R: Rail> Desk<R> {
         let settled = payouts::settle(&mut tx, now, &self.room, self.worker, claimed, &rail, word).await?;
         commit(tx, "payouts.settle").await?;
         Ok(settled)
-    }
-
-    async fn refuse(&self, claimed: &Claimed) -> Result<Pushes> {
-        let error = format!("{} is no job of the payout queue", claimed.kind.as_str());
-        self.answer(claimed, Outcome::Dead { error }).await
-    }
-
-    async fn answer(&self, claimed: &Claimed, outcome: Outcome) -> Result<Pushes> {
-        let mut tx = self.pool.begin().await?;
-        let ours = shared::jobs::lock_claims(&mut tx, self.worker, std::slice::from_ref(claimed)).await?;
-        let answers: Vec<_> = ours.contains(&claimed.id).then(|| (claimed.clone(), outcome)).into_iter().collect();
-        let pushes = shared::jobs::settle(&mut tx, self.clock.now(), &self.room, self.worker, &answers).await?;
-        commit(tx, "payouts.answer").await?;
-        Ok(pushes)
     }
 }

@@ -32,6 +32,8 @@ const MAX_ANSWER: usize = 64 * 1024;
 const MAX_STATEMENT: usize = 4 * 1024 * 1024;
 /// After this long without an answer a call is given up.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// The sandbox carries out or refuses what it has accepted within this time, and writes it on the statement.
+const BOOKED_WITHIN: Duration = Duration::from_secs(10);
 
 impl Sandbox {
     /// A client of the bank at `url`.
@@ -91,7 +93,7 @@ impl Rail for Sandbox {
             key_window: time::Duration::hours(23),
             patience: time::Duration::days(7),
         };
-        payouts::Rail { name: payouts::SANDBOX, terms, call_timeout: self.call_timeout }
+        payouts::Rail { name: payouts::SANDBOX, terms, call_timeout: self.call_timeout, booked_within: BOOKED_WITHIN }
     }
 
     fn compose(&self, instruction: &Instruction) -> Vec<u8> {
@@ -100,7 +102,7 @@ impl Rail for Sandbox {
             "amount": instruction.amount.to_string(),
             "currency": "EUR",
             "creditor": { "name": instruction.account.holder, "iban": instruction.account.iban },
-            "remittance": "Cashback",
+            "remittance": payouts::recovery::adopt::remittance(instruction.shopper),
         })
         .to_string()
         .into_bytes()

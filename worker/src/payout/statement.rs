@@ -79,12 +79,28 @@ impl<R: Rail> Reader<R> {
 pub async fn read<R: Rail>(pool: &PgPool, clock: &Clock, room: &Room, rail: &R) -> Result<(Booked, Pushes)> {
     let name = rail.about().name;
     let after = payouts::cursor(&mut *pool.acquire().await?, name).await?;
+    // Whoever was sent before this moment, less what a bank takes to carry it out, is on the lines up to its end.
+    let asked_at = clock.now();
     let movements = torture::around("bank.statement", rail.movements(after)).await?;
     if movements.is_empty() {
+        let about = rail.about();
+        let settled = asked_at - about.terms.deadline - about.booked_within;
+        payouts::recovery::complete_to(&mut *pool.acquire().await?, name, settled).await?;
         return Ok((Booked::default(), Pushes::default()));
     }
+    let mut pushes = Pushes::default();
+    let restored = payouts::recovery::is_open(&mut *pool.acquire().await?).await?;
+    for line in movements.iter().filter(|_| restored) {
+        let mut tx = pool.begin().await?;
+        let (made, new) = payouts::recovery::adopt::lost(&mut tx, clock.now(), room, name, line).await?;
+        if made {
+            commit(tx, "bank.book_lost").await?;
+            pushes.extend(new);
+        }
+    }
     let mut tx = pool.begin().await?;
-    let booked = payouts::book_movements(&mut tx, clock.now(), room, name, &movements).await?;
+    let (booked, new) = payouts::book_movements(&mut tx, clock.now(), room, name, &movements).await?;
     commit(tx, "bank.book_statement").await?;
-    Ok(booked)
+    pushes.extend(new);
+    Ok((booked, pushes))
 }

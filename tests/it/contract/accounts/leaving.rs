@@ -229,7 +229,8 @@ async fn an_account_stored_beside_the_deletion_does_not_outlive_it() -> Result<(
     let site = Site::start().await?;
     let session = site.sign_in("alice").await?;
     let password = seed::PASSWORD.to_owned().into();
-    let proof = shared::users::prove(&site.pool, UserId(seed::ALICE), password).await?.unwrap();
+    let proof =
+        shared::users::prove(&site.state.places.hashers, &site.pool, UserId(seed::ALICE), password).await?.unwrap();
     let mut tx = site.pool.begin().await?;
     shared::users::leave(&mut tx, site.now(), &proof, true).await?;
     let details = json!({ "iban": "DE89370400440532013000", "account_holder": "Ann" });

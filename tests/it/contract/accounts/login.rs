@@ -128,7 +128,14 @@ async fn stored_hash(site: &Site) -> Result<String> {
 async fn a_password_that_is_changed_during_a_login_opens_no_session() -> Result<()> {
     let site = Site::start().await?;
     let password = || seed::PASSWORD.to_owned().into();
-    let proof = shared::users::prove_by_email(&site.pool, &"alice@clicknback.com".parse()?, password()).await?.unwrap();
+    let proof = shared::users::prove_by_email(
+        &site.state.places.hashers,
+        &site.pool,
+        &"alice@clicknback.com".parse()?,
+        password(),
+    )
+    .await?
+    .unwrap();
     sqlx::query("UPDATE users SET password_hash = 'other' WHERE id = $1").bind(seed::ALICE).execute(&site.pool).await?;
     let mut tx = site.pool.begin().await?;
     let pair = shared::users::sign_in(&mut tx, site.now(), &site.state.tokens, &proof).await?;

@@ -29,27 +29,19 @@ async fn an_access_token_has_the_contracts_header_and_claims() -> Result<()> {
     Ok(())
 }
 
-/// Contract §3, §18.1: whatever stands in the header has a 401 with the envelope and the challenge.
+/// Contract §3, §18.1: whatever stands in the header has a 401 with the envelope and the challenge; what
+/// stands in the token itself is tried on every route in `forged_tokens`.
 #[tokio::test]
 async fn what_is_no_access_token_is_invalid_and_challenged() -> Result<()> {
     let site = Site::start().await?;
     let session = site.sign_in("alice").await?;
     let access = session.access.clone().unwrap();
-    let mut tampered = access.clone().into_bytes();
-    let last = tampered.len() - 5;
-    tampered[last] = if tampered[last] == b'A' { b'B' } else { b'A' };
-    let none = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
-    let claims = access.split('.').nth(1).unwrap();
     let bearer = |token: &str| format!("Bearer {token}");
     for header in [
         String::new(),
         "Bearer".to_owned(),
         "Bearer ".to_owned(),
         bearer("x"),
-        bearer("a.b.c"),
-        bearer(&String::from_utf8(tampered)?),
-        bearer(&format!("{none}.{claims}.")),
-        bearer(&session.refresh.clone().unwrap()),
         format!("Basic {access}"),
         access.clone(),
     ] {

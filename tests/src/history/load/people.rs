@@ -33,7 +33,7 @@ impl People {
     pub(super) fn new(seed: u64, shoppers: usize) -> Self {
         let mut random = StdRng::seed_from_u64(seed ^ 0x0062_7579_6572_7300);
         let admins = (0..ADMINS).map(|_| stable_id(&mut random)).collect();
-        let buyer = |index| Buyer { id: stable_id(&mut random), email: format!("buyer{index:02}-{seed}@example.test") };
+        let buyer = |index| Buyer { id: stable_id(&mut random), email: format!("buyer{index:02}-{seed}@example.org") };
         Self { shoppers: (0..shoppers).map(buyer).collect(), admins }
     }
 
@@ -41,7 +41,7 @@ impl People {
     pub(super) async fn store(&self, owner: &PgPool) -> Result<()> {
         let (hash, now) = (hash_password(PASSWORD.to_owned().into()).await?, Clock::System.now());
         let shoppers = self.shoppers.iter().map(|buyer| (buyer.id, buyer.email.clone(), "user"));
-        let admins = self.admins.iter().map(|id| (*id, format!("{id}@example.test"), "admin"));
+        let admins = self.admins.iter().map(|id| (*id, format!("{id}@example.org"), "admin"));
         for (id, email, role) in shoppers.chain(admins) {
             sqlx::query(
                 "INSERT INTO users (id, email, password_hash, role, email_verified_at, created_at)

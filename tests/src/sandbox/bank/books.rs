@@ -66,6 +66,8 @@ pub(super) struct Line {
     pub reference: String,
     /// In cents.
     pub cents: i64,
+    /// What the customer wrote on it.
+    pub remittance: String,
 }
 
 /// How a request for a payment ends.
@@ -154,8 +156,8 @@ impl Books {
             Event::Completed { payment } => {
                 if let Some(found) = self.payments.get_mut(payment) {
                     found.standing = Standing::Completed;
-                    let (key, reference) = (found.key.clone(), found.reference.clone());
-                    self.lines.push(Line { kind: "debit", key, reference, cents: found.cents });
+                    let line = line_of(found, "debit", found.cents);
+                    self.lines.push(line);
                 }
             }
             Event::Rejected { payment, reason } => {
@@ -167,8 +169,8 @@ impl Books {
             Event::Returned { payment, cents } => {
                 if let Some(found) = self.payments.get_mut(payment) {
                     found.returned = Some(cents);
-                    let (key, reference) = (found.key.clone(), found.reference.clone());
-                    self.lines.push(Line { kind: "return", key, reference, cents });
+                    let line = line_of(found, "return", cents);
+                    self.lines.push(line);
                 }
             }
         }
@@ -252,6 +254,8 @@ impl Books {
                         still.push(index);
                     }
                 }
+                // It is open again after a restart.
+                Standing::Completed if payment.returned.is_some() => {}
                 Standing::Completed if comes_back && age >= pace.return_after => {
                     let less_fee = fault(&payment.key) == Some(Fault::ReturnLessFee) && payment.cents > FEE_CENTS;
                     let cents = payment.cents - if less_fee { FEE_CENTS } else { 0 };
@@ -269,6 +273,13 @@ impl Books {
 }
 
 const FEE_CENTS: i64 = 150;
+
+/// A statement repeats what the customer wrote: its key and its remittance.
+fn line_of(payment: &Payment, kind: &'static str, cents: i64) -> Line {
+    let order: serde_json::Value = serde_json::from_str(&payment.body).unwrap_or_default();
+    let remittance = order.get("remittance").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+    Line { kind, key: payment.key.clone(), reference: payment.reference.clone(), cents, remittance }
+}
 
 /// How fast the bank is, in milliseconds.
 #[derive(Debug, Clone, Copy)]
