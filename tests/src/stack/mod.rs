@@ -77,7 +77,7 @@ impl Profile {
     }
 
     /// How many of its payments the bank mistreats, and of its conversations the mail server.
-    fn failures(self) -> (&'static str, &'static str) {
+    pub(crate) fn failures(self) -> (&'static str, &'static str) {
         match self {
             Self::Demo => ("0.1", "0.02"),
             Self::Torture => ("0.25", "0.1"),

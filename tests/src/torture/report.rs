@@ -50,6 +50,8 @@ pub(super) struct Outcome {
     pub(super) struck: Vec<Struck>,
     /// Attempts counted as crashed.
     pub(super) crashes: i64,
+    /// Payments mistreated by the bank, by how.
+    pub(super) mistreated: BTreeMap<String, usize>,
     /// Emails that came again under their Message-ID.
     pub(super) copies: usize,
     pub(super) took: Duration,
@@ -63,6 +65,7 @@ pub(super) struct Report {
     verdict: String,
     seconds: u64,
     faults: BTreeMap<String, usize>,
+    payments_mistreated_by_the_bank: BTreeMap<String, usize>,
     acknowledged: BTreeMap<String, usize>,
     refused: BTreeMap<String, usize>,
     unanswered: usize,
@@ -119,6 +122,7 @@ impl Report {
             verdict: String::new(),
             seconds: outcome.took.as_secs(),
             faults,
+            payments_mistreated_by_the_bank: outcome.mistreated,
             acknowledged: own(&driven.acknowledged),
             refused: own(&driven.refused),
             unanswered: driven.unknown,
@@ -198,6 +202,7 @@ impl Report {
             counts.iter().map(|(name, count)| (name.clone(), grouped(*count))).collect::<Vec<_>>()
         };
         table("Faults", counts(&self.faults));
+        table("Payments mistreated by the bank", counts(&self.payments_mistreated_by_the_bank));
         table("Operations acknowledged", counts(&self.acknowledged));
         table("Operations refused for good", counts(&self.refused));
         let row = |name: &str, value: String| (name.to_owned(), value);

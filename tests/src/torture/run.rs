@@ -1,5 +1,6 @@
 //! `stack torture`: a fresh stack, a load, the plan's faults, rest, and the verdict.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use rust_decimal::Decimal;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,6 +26,7 @@ use super::{evidence, faults, rescues};
 use crate::history::judge::{self, Evidence};
 use crate::history::load::{Driven, Load, Pace, Target};
 use crate::history::{Log, claims};
+use crate::sandbox::bank;
 use crate::servers::{Postgres, Programs, Redis, data_directory};
 use crate::stack::{Install, Profile, command};
 
@@ -76,9 +79,7 @@ pub async fn run(options: &Options) -> Result<bool> {
         let left = directory.display();
         say(&format!("torture: seed {}: not finished; what is there stays in {left}\n", options.seed))?;
     }
-    if result.is_ok() {
-        Disk::unmount(&directory)?;
-    }
+    Disk::unmount(&directory)?;
     let report = result?;
     say(&format!("{}\n", report.line()))?;
     Ok(report.passed())
@@ -266,6 +267,7 @@ async fn judge(
         troubles: scene.troubles(),
         struck: scene.struck(),
         crashes: crashes(&scene.pool).await?,
+        mistreated: mistreated(scene).await?,
         copies: judge::copies(evidence).await?,
         took: began.elapsed(),
     };
@@ -275,6 +277,18 @@ async fn judge(
     std::fs::write(scene.directory.join("report.json"), text).context("report.json")?;
     say(&report.text())?;
     Ok(report)
+}
+
+/// How many of our payments the bank has mistreated, by how.
+async fn mistreated(scene: &Scene) -> Result<BTreeMap<String, usize>> {
+    let (rate, _) = Profile::Torture.failures();
+    let rate = u64::try_from((rate.parse::<Decimal>()? * Decimal::from(10_000)).trunc())?;
+    let keys: Vec<String> = sqlx::query_scalar("SELECT key FROM payout_instructions").fetch_all(&scene.pool).await?;
+    let mut counts = BTreeMap::new();
+    for fault in keys.iter().filter_map(|key| bank::Fault::of(scene.install.seed, rate, key)) {
+        *counts.entry(format!("{fault:?}")).or_default() += 1;
+    }
+    Ok(counts)
 }
 
 async fn crashes(pool: &PgPool) -> Result<i64> {
