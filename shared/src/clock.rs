@@ -51,6 +51,7 @@ fn micros(at: Timestamp) -> i64 {
     i64::try_from(at.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
 }
 
-fn from_micros(micros: i64) -> Timestamp {
+/// The moment so many microseconds after the beginning of 1970.
+pub(crate) fn from_micros(micros: i64) -> Timestamp {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }

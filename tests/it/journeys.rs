@@ -190,6 +190,18 @@ async fn an_amendment_moves_the_difference_wherever_the_money_is() -> Result<()>
 }
 
 #[tokio::test]
+async fn what_comes_later_is_later_even_when_the_clock_went_back_meanwhile() -> Result<()> {
+    let world = World::new(shopnet()).await?;
+    let user = world.shopper("c1").await?;
+    for (cents, pending) in [(10_000, 500), (8_000, 400), (12_000, 600)] {
+        world.hear(says("o1", "c1", Word::Approved, cents)).await?;
+        assert_eq!(world.wallet(user).await?, [pending, 0, 0, 0, 0]);
+        world.clock.advance(-Duration::minutes(3));
+    }
+    world.books_agree().await
+}
+
+#[tokio::test]
 async fn a_purchase_that_no_longer_stands_never_matures() -> Result<()> {
     let world = World::new(shopnet()).await?;
     let user = world.shopper("c1").await?;

@@ -9,7 +9,7 @@ use super::births::Births;
 use super::fold::Folded;
 use crate::audit::{self, Actor, Record};
 use crate::cashback::{self, Caps, MoneyState};
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::db::{Conn, StoreError};
 use crate::deliveries;
 use crate::ids::{PurchaseId, ReportId, UserId};
@@ -40,6 +40,15 @@ pub(super) struct Applied {
 /// The networks' rules, by name.
 pub(super) type Rules = HashMap<String, Arc<Network>>;
 
+/// How new reports come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// They were received just now: after everything that is known, whatever the clocks of those who received it said.
+    Now,
+    /// They are read again from what was received earlier.
+    Again,
+}
+
 /// Stores new reports and applies them, together with those that waited for them. `revisit` names orders whose
 /// waiting reports are to be tried again without a new report.
 ///
@@ -50,7 +59,7 @@ pub(super) async fn apply(
     now: Timestamp,
     room: &Room,
     rules: &Rules,
-    new: &[Report],
+    (new, arrival): (&[Report], Arrival),
     revisit: &[OrderKey],
 ) -> Result<Applied, StoreError> {
     let mut by_order: BTreeMap<OrderKey, Vec<Report>> = revisit.iter().map(|key| (key.clone(), Vec::new())).collect();
@@ -61,7 +70,7 @@ pub(super) async fn apply(
     if by_order.is_empty() {
         return Ok(Applied::default());
     }
-    let (mut orders, was_waiting) = fold_all(conn, now, rules, by_order).await?;
+    let (mut orders, was_waiting) = fold_all(conn, now, rules, by_order, arrival).await?;
     let money = move_money(conn, &mut orders).await?;
     write(conn, now, new, &orders, &was_waiting, &money).await?;
     let mut pushes = payouts::cancel_released(conn, now, room, &money.released, "cashback was taken back").await?;
@@ -86,6 +95,7 @@ async fn fold_all(
     now: Timestamp,
     rules: &Rules,
     by_order: BTreeMap<OrderKey, Vec<Report>>,
+    arrival: Arrival,
 ) -> Result<(Orders, Vec<ReportId>), StoreError> {
     let rules_of =
         |key: &OrderKey| rules.get(&key.0).map(Arc::as_ref).ok_or(StoreError::Database(sqlx::Error::RowNotFound));
@@ -124,11 +134,27 @@ async fn fold_all(
         };
         let before = order.purchase.and_then(|id| locked.remove(&id));
         let mut reports = waiting_by_order.remove(&key).unwrap_or_default();
-        reports.extend(by_order.get(&key).cloned().unwrap_or_default());
+        let new = by_order.get(&key).cloned().unwrap_or_default();
+        match arrival {
+            Arrival::Now => add_after_all(&order, &mut reports, new),
+            Arrival::Again => reports.extend(new),
+        }
         let folded = Folded::new(order.clone(), before, &reports, &births, rules_of(&key)?, now);
         orders.insert(key, (Some(order), folded));
     }
     Ok((orders, was_waiting))
+}
+
+/// Adds reports as the latest about their order. A clock that was ahead when an earlier one came, or another machine's,
+/// must not make them older than it.
+fn add_after_all(order: &Order, reports: &mut Vec<Report>, new: Vec<Report>) {
+    let said = order.parts.values().filter_map(|part| part.said_at).max().map(clock::from_micros);
+    let mut latest = reports.iter().map(|report| report.received_at).chain(said).max();
+    for mut report in new {
+        report.received_at = latest.map_or(report.received_at, |latest| latest.max(report.received_at));
+        latest = Some(report.received_at);
+        reports.push(report);
+    }
 }
 
 /// Locks payouts, caps and wallets of everything that changed and moves the money, purchase by purchase in id order.

@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use serde_json::json;
 use time::{Date, UtcOffset};
 
-use super::apply::{Rules, apply};
+use super::apply::{Arrival, Rules, apply};
 use super::take_in::{reports_of, result_of};
 use crate::clock::Timestamp;
 use crate::db::{Conn, StoreError};
@@ -110,7 +110,7 @@ pub async fn declare(
 
     deliveries::insert(conn, std::slice::from_ref(&delivery)).await?;
     let reports = reports_of(&delivery);
-    let applied = apply(conn, now, room, &rules, &reports, &[]).await?;
+    let applied = apply(conn, now, room, &rules, (&reports, Arrival::Now), &[]).await?;
     let ids: Vec<_> = reports.iter().map(|report| report.id).collect();
     let result = result_of(&delivery, None, &ids, &applied);
     debug_assert_eq!(result.answer, Answer::Accepted, "a declared purchase waits for nothing");

@@ -2,7 +2,7 @@
 
 use sqlx::PgPool;
 
-use super::apply::{Rules, apply};
+use super::apply::{Arrival, Rules, apply};
 use crate::cashback::store::RATE_DAYS;
 use crate::clock::Clock;
 use crate::db::{StoreError, commit};
@@ -51,7 +51,7 @@ async fn try_again(
     keys: &[OrderKey],
 ) -> Result<Pushes, StoreError> {
     let mut tx = pool.begin().await?;
-    let applied = apply(&mut tx, clock.now(), room, rules, &[], keys).await?;
+    let applied = apply(&mut tx, clock.now(), room, rules, (&[], Arrival::Again), keys).await?;
     commit(tx, "intake.match_waiting").await?;
     Ok(applied.pushes)
 }

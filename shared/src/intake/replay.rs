@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::apply::apply;
+use super::apply::{Arrival, apply};
 use super::take_in::summary;
 use crate::audit::{self, Actor, Record};
 use crate::clock::Timestamp;
@@ -91,7 +91,7 @@ pub async fn replay(
         }
         readings.insert(delivery.id, (reading, Adapter::of(network).map_or("none", Adapter::version)));
     }
-    let applied = apply(conn, now, room, &rules, &reports, &[]).await?;
+    let applied = apply(conn, now, room, &rules, (&reports, Arrival::Again), &[]).await?;
 
     let mut replayed = Vec::with_capacity(readings.len());
     for delivery in &found {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::apply::{Applied, Fate, Rules, apply};
+use super::apply::{Applied, Arrival, Fate, Rules, apply};
 use crate::clock::Timestamp;
 use crate::db::{Conn, StoreError};
 use crate::deliveries::store::{self, DeliveryKey, DeliveryResult, key_of};
@@ -37,7 +37,7 @@ pub async fn take_in(
         rules.insert(delivery.network.name.clone(), Arc::clone(&delivery.network));
         reports.extend(reports_of(delivery));
     }
-    let applied = apply(conn, now, room, &rules, &reports, &[]).await?;
+    let applied = apply(conn, now, room, &rules, (&reports, Arrival::Now), &[]).await?;
     let mut by_delivery: HashMap<DeliveryId, Vec<ReportId>> = HashMap::new();
     for report in &reports {
         by_delivery.entry(report.delivery).or_default().push(report.id);

@@ -5,12 +5,14 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, PgPool};
+use uuid::Uuid;
 
 use super::calls::Contract;
 use super::visits::Visits;
+use crate::demo::catalogue::{Catalogue, Shopper};
 use crate::stack::{Install, Profile, environment, programs};
 
 /// The second administrator.
@@ -18,6 +20,9 @@ const SECOND: &str = "second@example.com";
 const PASSWORD: &str = "Str0ng!Pass";
 /// How long payouts stand still: longer than a send may be carried out late, by the bank's word fifteen seconds.
 const STANDSTILL: Duration = Duration::from_secs(25);
+
+/// How long stops may stay after the visits.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Calls commands against a stack.
 #[derive(Debug)]
@@ -31,6 +36,8 @@ pub(super) struct Verbs {
     http: reqwest::Client,
     bank_url: String,
     bank_token: String,
+    /// Whom the bank pays behind our back.
+    shopper: Shopper,
 }
 
 /// What became of a payment.
@@ -54,11 +61,12 @@ impl Verbs {
         let (admin, owner_url) = (at("ADMIN_EMAIL")?, at("DATABASE_URL")?);
         let (bank_url, bank_token) = (at("BANK_URL")?, at("BANK_TOKEN")?);
         environment.insert("CRASH_POINTS_DIR".to_owned(), visits.directory().display().to_string());
-        let password = Install::load(&profile.directory()?)?.api_password;
-        environment.insert("API_DB_PASSWORD".to_owned(), password);
+        let install = Install::load(&profile.directory()?)?;
+        let shopper = Catalogue::new(install.seed).shoppers.pop().context("a shopper")?;
+        environment.insert("API_DB_PASSWORD".to_owned(), install.api_password);
         environment.insert("PASSWORD".to_owned(), PASSWORD.to_owned());
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build()?;
-        Ok(Self { environment, admin, owner_url, pool, visits, contract, http, bank_url, bank_token })
+        Ok(Self { environment, admin, owner_url, pool, visits, contract, http, bank_url, bank_token, shopper })
     }
 
     /// Everything an operator can change, until every point of it was visited.
@@ -84,9 +92,7 @@ impl Verbs {
                 self.decide().await?;
             }
             self.agreed(&["audit", "--resume-payouts"]).await?;
-            if self.visits.want(&["auditor.begin_epoch", "auditor.audit_beginning", "cli.lift_stop"])? {
-                self.call(&["audit", "--new-epoch"]).await?;
-            }
+            self.restore().await?;
             self.lift_stops().await?;
             if !self.visits.missing()?.iter().any(|point| point.starts_with("cli.") || point.starts_with("original.")) {
                 return Ok(());
@@ -101,7 +107,12 @@ impl Verbs {
     /// # Errors
     /// When a command fails.
     pub(super) async fn tidy_up(&self) -> Result<u64> {
-        self.lift_stops().await?;
+        let begun = Instant::now();
+        // A new epoch's stop waits until the bank's statement is complete.
+        while self.lift_stops().await? > 0 {
+            ensure!(begun.elapsed() < PATIENCE, "payouts are stopped still");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
         for queue in ["notify", "payout"] {
             self.call(&["jobs", "resume", queue]).await?;
         }
@@ -109,12 +120,60 @@ impl Verbs {
         Ok(answer.get("retried").and_then(Value::as_u64).unwrap_or(0))
     }
 
-    async fn lift_stops(&self) -> Result<()> {
+    /// Tries to lift every stop; answers how many are left.
+    async fn lift_stops(&self) -> Result<i64> {
         let listed = self.call(&["--json", "payouts", "list"]).await?;
         for stop in listed.get("stops").and_then(Value::as_array).into_iter().flatten() {
             let id = stop.get("id").and_then(Value::as_str).context("a stop without an id")?;
             self.agreed(&["payouts", "resume", id]).await?;
         }
+        self.stops().await
+    }
+
+    async fn stops(&self) -> Result<i64> {
+        let count = "SELECT count(*) FROM payout_stops WHERE lifted_at IS NULL";
+        Ok(sqlx::query_scalar(count).fetch_one(&self.pool).await?)
+    }
+
+    /// As after a restore: a new epoch, and payments of the bank that the books know nothing of. One names its shopper and
+    /// is booked by itself, one does not and is booked by two people.
+    async fn restore(&self) -> Result<()> {
+        let points =
+            ["auditor.begin_epoch", "auditor.audit_beginning", "cli.lift_stop", "bank.book_lost", "cli.adopt_line"];
+        if !self.visits.want(&points)? {
+            return Ok(());
+        }
+        if self.stops().await? == 0 {
+            self.call(&["audit", "--new-epoch"]).await?;
+        }
+        if self.visits.want(&["bank.book_lost"])? {
+            self.lose_a_payment(true).await?;
+        }
+        if self.visits.want(&["cli.adopt_line"])? {
+            let quarantined = "SELECT position::text FROM bank_movements
+                               WHERE outcome = 'quarantined' AND kind = 'debit' ORDER BY position LIMIT 1";
+            match self.one(quarantined).await? {
+                Some(line) => {
+                    let user = self.shopper.id.to_string();
+                    self.agreed(&["payouts", "adopt", "sandbox", &line, "--user", &user]).await?;
+                }
+                None => self.lose_a_payment(false).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the bank pay a shopper under a key these books never had; what becomes of it, its faults decide.
+    async fn lose_a_payment(&self, named: bool) -> Result<()> {
+        let key = Uuid::now_v7().simple().to_string();
+        let to = if named { format!("Cashback {}", self.shopper.id.simple()) } else { "Cashback".to_owned() };
+        let payment = json!({
+            "key": key, "amount": "1.23", "currency": "EUR", "remittance": to,
+            "creditor": { "name": self.shopper.holder, "iban": self.shopper.iban },
+        });
+        let call = self.http.post(format!("{}/payments", self.bank_url)).header("Idempotency-Key", &key);
+        let _whatever_it_says = call.timeout(Duration::from_secs(2)).json(&payment).send().await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
         Ok(())
     }
 

@@ -85,7 +85,8 @@ pub async fn read<R: Rail>(pool: &PgPool, clock: &Clock, room: &Room, rail: &R) 
     if movements.is_empty() {
         let about = rail.about();
         let settled = asked_at - about.terms.deadline - about.booked_within;
-        payouts::recovery::complete_to(&mut *pool.acquire().await?, name, settled).await?;
+        let conn = &mut *pool.acquire().await?;
+        torture::around("bank.note_complete", payouts::recovery::complete_to(conn, name, settled)).await?;
         return Ok((Booked::default(), Pushes::default()));
     }
     let mut pushes = Pushes::default();
