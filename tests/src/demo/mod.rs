@@ -1,6 +1,5 @@
 //! The demo: a seeded world, a day of deliveries, and whether everything came out right.
 
-mod breakages;
 pub mod catalogue;
 mod report;
 pub mod run;

@@ -15,8 +15,8 @@ pub(super) struct Figures<'a> {
     pub(super) played: &'a Played,
     /// From the first delivery until everything was at rest.
     pub(super) took: Duration,
-    /// Rows written meanwhile; unknown after PostgreSQL lost its count in a crash.
-    pub(super) written: Option<i64>,
+    /// Rows written meanwhile.
+    pub(super) written: i64,
     /// Messages that came more than once, under their one Message-ID.
     pub(super) copies: usize,
     /// From the command to the first delivery.
@@ -80,10 +80,7 @@ async fn measured(pool: &PgPool, figures: &Figures<'_>) -> Result<Vec<(String, S
         ("at rest after".to_owned(), seconds(figures.took)),
         ("deliveries a second".to_owned(), rate(calls, figures.played.took)),
         ("purchases a second, whole path".to_owned(), rate(usize::try_from(purchases)?, figures.took)),
-        (
-            "rows written per purchase".to_owned(),
-            figures.written.map_or_else(|| "unknown".to_owned(), |written| tenths(written * 10 / purchases.max(1))),
-        ),
+        ("rows written per purchase".to_owned(), tenths(figures.written * 10 / purchases.max(1))),
         ("calls made again".to_owned(), figures.played.repeated.to_string()),
         ("of them known already".to_owned(), figures.played.known.to_string()),
         ("copies of emails".to_owned(), figures.copies.to_string()),

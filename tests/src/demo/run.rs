@@ -11,10 +11,9 @@ use shared::clock::Clock;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
 
 use super::catalogue::Catalogue;
-use super::{breakages, report};
+use super::report;
 use crate::history::Log;
 use crate::history::judge::{self, Evidence};
 use crate::network::play::{self, Played, Progress};
@@ -37,9 +36,6 @@ pub struct Options {
     /// Stop everything at the end; the exit code says whether all was right
     #[arg(long)]
     pub exit: bool,
-    /// Kill, stop and restart every part of the stack while the day is played
-    #[arg(long)]
-    pub breakages: bool,
 }
 
 /// Plays a day on a fresh stack. Returns whether everything came out right.
@@ -80,7 +76,7 @@ async fn whole_day(options: &Options) -> Result<bool> {
     let stories = day::write(&world, options.seed, options.purchases, Clock::System.now());
     let written_before = report::rows_written(&pool).await?;
     let opened = Instant::now();
-    let (mut played, broken) = play_and_break(&stack, &pool, &stories, &log, options.breakages).await?;
+    let mut played = play_with_progress(&stack, &pool, &stories, &log).await?;
     let evidence = Evidence {
         pool: pool.clone(),
         claims: false,
@@ -95,16 +91,11 @@ async fn whole_day(options: &Options) -> Result<bool> {
     let findings = judge::at_rest(&evidence, patience, |what| eprintln!("demo: coming to rest: {what}")).await?;
     let took = opened.elapsed();
 
-    // A crash of PostgreSQL empties its counts.
-    let written = (!options.breakages).then_some(report::rows_written(&pool).await? - written_before);
+    let written = report::rows_written(&pool).await? - written_before;
     let copies = judge::copies(&evidence).await?;
     let figures = report::Figures { played: &played, took, written, copies, setup: opened - begun };
     // Read again: processes may have been started again since.
-    let mut text = report::write(&pool, &Running::read()?.env, &figures).await?;
-    if let Some(broken) = broken {
-        text += &breakages::show(&pool, &broken).await?;
-        played.faults.extend(broken.faults);
-    }
+    let text = report::write(&pool, &Running::read()?.env, &figures).await?;
     played.faults.extend(findings.iter().map(ToString::to_string));
     let text = text + &show(&played.faults, options);
     let mut out = std::io::stdout();
@@ -139,48 +130,14 @@ impl Running {
     }
 }
 
-/// Plays the day, and breaks the stack meanwhile if asked to.
-async fn play_and_break(
-    stack: &Running,
-    pool: &PgPool,
-    stories: &[Story],
-    log: &Arc<Log>,
-    breaking: bool,
-) -> Result<(Played, Option<breakages::Broken>)> {
+/// Plays the day, and says now and then how far it is.
+async fn play_with_progress(stack: &Running, pool: &PgPool, stories: &[Story], log: &Arc<Log>) -> Result<Played> {
     let progress = Arc::new(Progress::default());
-    let pace = Arc::new(Semaphore::new(if breaking { 0 } else { stories.len() }));
-    let playing = play_with_progress(stack, pool, stories, log, Arc::clone(&progress), Arc::clone(&pace));
-    if !breaking {
-        return Ok((playing.await?, None));
-    }
-    // Of its own, since its questions come thick and fast.
-    let own = PgPoolOptions::new().max_connections(4).connect(stack.at("DATABASE_URL")?).await?;
-    let scene = breakages::Scene::open(breakages::Setting {
-        pool: own,
-        redis_url: stack.at("REDIS_URL")?.to_owned(),
-        install: stack.install.clone(),
-        progress,
-        pace,
-        stories: stories.len(),
-    })?;
-    let breaking = async { Ok(breakages::run(&scene).await) };
-    let (played, broken) = tokio::try_join!(playing, breaking)?;
-    Ok((played, Some(broken)))
-}
-
-async fn play_with_progress(
-    stack: &Running,
-    pool: &PgPool,
-    stories: &[Story],
-    log: &Arc<Log>,
-    progress: Arc<Progress>,
-    pace: Arc<Semaphore>,
-) -> Result<Played> {
     let networks = &stack.install.networks;
     let sender =
         Sender::new(stack.at("INTAKE_URL")?, networks.reference_key()?, &networks.awin)?.written_down(Arc::clone(log));
     let repeats = Arc::clone(&sender.repeats);
-    let playing = play::play(sender, pool.clone(), stories, Arc::clone(&progress), pace);
+    let playing = play::play(sender, pool.clone(), stories, Arc::clone(&progress));
     tokio::pin!(playing);
     let mut tick = tokio::time::interval(Duration::from_secs(2));
     loop {

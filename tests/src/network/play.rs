@@ -56,33 +56,22 @@ pub struct Theatre {
     played: Mutex<Played>,
 }
 
-/// Plays all stories. `database` is read only, to see how far we are. Each story takes a permit of `pace` when it
-/// begins, and keeps it.
+/// Plays all stories. `database` is read only, to see how far we are.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn play(
-    sender: Sender,
-    database: PgPool,
-    stories: &[Story],
-    progress: Arc<Progress>,
-    pace: Arc<Semaphore>,
-) -> Result<Played> {
+pub async fn play(sender: Sender, database: PgPool, stories: &[Story], progress: Arc<Progress>) -> Result<Played> {
     let begun = Instant::now();
     let theatre = Theatre::open(sender, progress);
     let mut running = JoinSet::new();
     for story in stories {
-        let (theatre, story, pace) = (Arc::clone(&theatre), story.clone(), Arc::clone(&pace));
+        let (theatre, story) = (Arc::clone(&theatre), story.clone());
         // The order in which stories begin is the day's; how they interleave is not.
-        running.spawn(async move {
-            pace.acquire().await?.forget();
-            theatre.tell(&story).await;
-            anyhow::Ok(())
-        });
+        running.spawn(async move { theatre.tell(&story).await });
     }
     let told = async {
         while let Some(result) = running.join_next().await {
-            result??;
+            result?;
         }
         anyhow::Ok(())
     };

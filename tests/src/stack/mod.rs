@@ -4,23 +4,33 @@
 //! true. `down` ends what the supervisor started, by process id and start time, even when the supervisor itself is gone.
 
 pub mod command;
-mod extra;
 mod install;
 mod processes;
 mod roles;
 mod supervisor;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-pub use extra::{Extra, processes};
 pub use install::{DATABASE, Install, Ports};
 pub use roles::{OURS, SECOND, of_role, programs};
 pub use supervisor::supervise;
 
+use processes::Record;
+
+use crate::processes::Identity;
+
 use crate::servers::data_directory;
+
+/// The processes of a stack that live now, by name.
+///
+/// # Errors
+/// When `ops/setup` has not run.
+pub fn processes(profile: Profile) -> Result<BTreeMap<String, Identity>> {
+    Ok(Record::of(&profile.directory()?).alive())
+}
 
 /// The variables of a stack's `stack.env`.
 ///
