@@ -91,9 +91,13 @@ impl Verbs {
             if self.visits.want(&["cli.end_payout", "payouts.process"])? {
                 self.decide().await?;
             }
-            self.agreed(&["audit", "--resume-payouts"]).await?;
             self.restore().await?;
-            self.lift_stops().await?;
+            // Both lift every stop, so each must find some.
+            if self.visits.want(&["cli.lift_stop"])? {
+                self.lift_stops().await?;
+            } else {
+                self.agreed(&["audit", "--resume-payouts"]).await?;
+            }
             if !self.visits.missing()?.iter().any(|point| point.starts_with("cli.") || point.starts_with("original.")) {
                 return Ok(());
             }
@@ -171,8 +175,9 @@ impl Verbs {
             "key": key, "amount": "1.23", "currency": "EUR", "remittance": to,
             "creditor": { "name": self.shopper.holder, "iban": self.shopper.iban },
         });
-        let call = self.http.post(format!("{}/payments", self.bank_url)).header("Idempotency-Key", &key);
-        let _whatever_it_says = call.timeout(Duration::from_secs(2)).json(&payment).send().await;
+        let call = self.http.post(format!("{}/payments", self.bank_url)).bearer_auth(&self.bank_token);
+        let call = call.header("Idempotency-Key", &key).timeout(Duration::from_secs(2));
+        let _whatever_it_says = call.json(&payment).send().await;
         tokio::time::sleep(Duration::from_secs(2)).await;
         Ok(())
     }
