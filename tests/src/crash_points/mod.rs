@@ -2,8 +2,8 @@
 //!
 //! `stack crash-points` starts a fresh stack in which every process of ours aborts at the first visit of each point that
 //! nobody has visited yet, and is started again. Meanwhile the load of [`crate::history`] goes on, people call
-//! everything else the contract lets them change, an operator uses every command, and [`levers`] bring processes to the rare places. Once no
-//! point is missing, all comes to rest and is judged by history.
+//! everything else the contract lets them change, an operator uses every command, and levers bring processes to the
+//! rare places. Once no point is missing, all comes to rest and is judged by history.
 
 mod calls;
 mod levers;
