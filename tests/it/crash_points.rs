@@ -38,6 +38,7 @@ const BARE: &[(&str, &str, usize, &str)] = &[
     (".acquire()", "worker/src/notify/stage.rs", 1, "reads"),
     (".acquire()", "worker/src/payout/statement.rs", 3, "reads; what is noted is between points"),
     (".acquire()", "worker/src/runtime.rs", 1, "reads; what is given back is between points"),
+    ("(&state.pool)", "api/src/routes.rs", 1, "reads"),
     (".fetch_all(pool)", "shared/src/auditor/resume.rs", 2, "reads"),
     (".fetch_all(pool)", "worker/src/cli/networks.rs", 1, "reads"),
     (".fetch_one(pool)", "shared/src/auditor/epoch.rs", 1, "reads"),
