@@ -14,7 +14,7 @@ use crate::history::load::Driven;
 /// A job of a dead process must be somebody else's by then, for 99 of 100.
 const RESCUED_WITHIN: Duration = Duration::from_secs(10);
 /// Fewer rescues say nothing about a hundredth of them.
-const ENOUGH_RESCUES: usize = 20;
+const ENOUGH_RESCUES: usize = 100;
 /// So many killed processes of ours leave at least one job behind.
 const ENOUGH_KILLS: usize = 40;
 
