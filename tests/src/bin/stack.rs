@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use tests::demo::run::{self, Options};
 use tests::load::{self, reads};
 use tests::stack::{Profile, command, supervise};
-use tests::{controls, crash_points, measure, torture};
+use tests::{bench, controls, crash_points, measure, torture};
 
 #[derive(Parser)]
 #[command(about = "Private servers and the whole stack, for development, tests and the demo")]
@@ -41,6 +41,8 @@ enum Command {
     Demo(Options),
     /// Break everything at seeded moments under a seeded load, and judge what is left
     Torture(torture::Options),
+    /// Measure a stack of its own beside references
+    Bench(bench::Options),
     /// Measure a stack that is up: idle latency, memory, a backlog drained
     Measure(measure::Options),
     /// Fill the database of a stack that is up with years of purchases
@@ -100,6 +102,13 @@ async fn main() -> Result<ExitCode> {
         }
         Command::Torture(options) => {
             if torture::run(&options).await? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Command::Bench(options) => {
+            if bench::run(&options).await? {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE
