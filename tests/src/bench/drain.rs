@@ -82,14 +82,12 @@ pub async fn run(plan: &Plan, results: &mut Results) -> Result<()> {
         }
         site.end().await?;
     }
-    for (stage, name) in [(&confirm, "confirm"), (&mature, "mature")] {
+    for stage in [&confirm, &mature] {
         for many in PROCESSES {
-            let scenario = format!("{name}@{many}");
+            let scenario = format!("{}@{many}", stage.name());
             let Some(series) = ours.get(&scenario).filter(|_| plan.wants(&scenario)) else { continue };
             let bar = (many == BEST).then_some(Bar::TimesReference(4.0));
-            results.compare(&scenario, "/s", series, (&stage.one_name(), &stage.one), bar);
-            results.compare(&scenario, "/s", series, ("pgbench, batches of 200", &stage.batched), None);
-            results.compare(&scenario, "/s", series, ("BullMQ", &stage.bullmq), bar);
+            stage.compare(results, &scenario, series, [bar, None, bar]);
         }
     }
     if let Some(series) = ours.get(COPIED) {

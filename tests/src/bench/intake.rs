@@ -71,11 +71,11 @@ pub async fn run(plan: &Plan, results: &mut Results) -> Result<()> {
     }
     for (name, ..) in &chosen {
         let Some(series) = ours.get(name) else { continue };
-        let bars = if name == CAPACITY { (Some(Bar::TimesReference(3.0)), Some(Bar::TimesReference(0.8))) } else { (None, None) };
-        results.compare(name, "/s", series, (&beside.one_name(), &beside.one), bars.0);
-        if name == CAPACITY {
-            results.compare(name, "/s", series, ("pgbench, batches of 200", &beside.batched), bars.1);
-        }
+        let bars = match name.as_str() {
+            CAPACITY => [Some(Bar::TimesReference(3.0)), Some(Bar::TimesReference(0.8)), None],
+            _ => [None; 3],
+        };
+        beside.compare(results, name, series, bars);
     }
     if plan.wants(HALF)
         && let Some(capacity) = ours.get(CAPACITY)

@@ -11,7 +11,7 @@ use super::site::Site;
 
 /// What a server promises, and what its speed depends on.
 const SETTINGS: &str = "
-    SELECT name || ' ' || setting || coalesce(unit, '') FROM pg_settings
+    SELECT name || ' ' || current_setting(name) FROM pg_settings
     WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes', 'wal_compression', 'shared_buffers', 'max_wal_size',
                    'checkpoint_timeout', 'track_commit_timestamp', 'autovacuum', 'jit')
     ORDER BY name";

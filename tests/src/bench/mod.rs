@@ -5,16 +5,16 @@
 //! (`figures`, `report`). At the end of each group the whole audit must be clean, or its figures do not count.
 
 pub mod cpu;
-mod drain;
+pub mod drain;
 pub mod figures;
 pub mod generator;
-mod idle;
-mod intake;
-mod machine;
-mod people;
+pub mod idle;
+pub mod intake;
+pub mod machine;
+pub mod people;
 pub mod reference;
-mod references;
-mod report;
+pub mod references;
+pub mod report;
 pub mod requests;
 pub mod servers;
 pub mod site;

@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::Plan;
 use super::figures::{Sample, Series};
 use super::reference::{self, BATCH, BATCH_CLIENTS, CLIENTS, Rate, Step};
+use super::report::{Bar, Results};
 use super::servers::Servers;
 
 /// What a second of pgbench is about, to know how many items make a measurement as long as ours.
@@ -19,11 +20,11 @@ pub struct Stage<'p> {
     plan: &'p Plan,
     step: Step,
     /// `pgbench`, one transaction each.
-    pub one: Series,
+    one: Series,
     /// `pgbench`, 200 in a transaction.
-    pub batched: Series,
+    batched: Series,
     /// BullMQ doing the same transaction.
-    pub bullmq: Series,
+    bullmq: Series,
     best: Option<(u32, u32)>,
 }
 
@@ -41,10 +42,21 @@ impl<'p> Stage<'p> {
         self.step.as_str()
     }
 
-    /// What `one` is.
-    #[must_use]
-    pub fn one_name(&self) -> String {
-        format!("pgbench, one each, {} clients", self.best.map_or(0, |(clients, _)| clients))
+    /// Puts a scenario of this step beside its references, with a bar for each of them: one each, batched, BullMQ.
+    pub fn compare(&self, results: &mut Results, scenario: &str, ours: &Series, bars: [Option<Bar>; 3]) {
+        if !self.plan.references {
+            return results.add(scenario, "/s", ours, None);
+        }
+        let (one, batched) = self.best.unwrap_or_default();
+        let names = [
+            format!("pgbench, one each, {one} clients"),
+            format!("pgbench, {BATCH} each, {batched} clients"),
+            "BullMQ".to_owned(),
+        ];
+        let all = names.iter().zip([&self.one, &self.batched, &self.bullmq]).zip(bars);
+        for ((name, series), bar) in all.take(if self.step == Step::Intake { 2 } else { 3 }) {
+            results.compare(scenario, "/s", ours, (name, series), bar);
+        }
     }
 
     /// One round of each; the first time with every number of clients, to find the best. A reference that cannot be

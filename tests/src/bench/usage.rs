@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::cpu::seconds_of_tree;
+use super::cpu::Times;
 use crate::processes::Identity;
 use crate::stack::of_role;
 
@@ -15,10 +15,11 @@ impl Usage {
     #[must_use]
     #[expect(clippy::float_arithmetic, reason = "seconds, no money")]
     pub fn read(processes: &BTreeMap<String, Identity>) -> Self {
-        let mut all = BTreeMap::from([("client".to_owned(), seconds_of_tree(std::process::id()))]);
+        let times = Times::read();
+        let mut all = BTreeMap::from([("client".to_owned(), times.of_one(std::process::id()))]);
         // The supervisor only waits, and everybody else is its child.
         for (name, identity) in processes.iter().filter(|(name, _)| *name != "supervisor") {
-            *all.entry(of_role(name).to_owned()).or_default() += seconds_of_tree(identity.pid);
+            *all.entry(of_role(name).to_owned()).or_default() += times.of_tree(identity.pid);
         }
         Self(all)
     }
