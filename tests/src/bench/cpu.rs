@@ -22,3 +22,13 @@ fn seconds(pid: u32) -> f64 {
     let times = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().skip(11).take(4);
     times.filter_map(|time| time.parse::<f64>().ok()).sum::<f64>() / TICKS_A_SECOND
 }
+
+/// User and system time out of a line of the shell's `times`: `0m1.23s 0m0.45s`.
+#[must_use]
+pub fn seconds_of_times(line: &str) -> f64 {
+    let time = |text: &str| {
+        let (minutes, seconds) = text.strip_suffix('s')?.split_once('m')?;
+        Some(minutes.parse::<f64>().ok()? * 60.0 + seconds.parse::<f64>().ok()?)
+    };
+    line.split_whitespace().filter_map(time).sum()
+}
