@@ -43,13 +43,13 @@ pub async fn pgbench(servers: &Servers, step: Step, batch: u32, clients: u32, it
     command.env("PGPASSWORD", url.password().unwrap_or_default()).env("PGOPTIONS", OPTIONS).stdin(Stdio::null());
     let before = cpu::seconds_of_tree(servers.postgres_pid);
     let output = command.output().await.context("pgbench")?;
-    items.written(servers).await?;
-    let of_servers = cpu::seconds_of_tree(servers.postgres_pid) - before;
-
     let (told, noted) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if !output.status.success() {
         bail!("pgbench: {noted}\n{}", script.display());
     }
+    items.written(servers).await?;
+    let of_servers = cpu::seconds_of_tree(servers.postgres_pid) - before;
+
     let per_second = told.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse::<f64>().ok());
     let seconds = transactions as f64 * f64::from(clients) / per_second.context("pgbench did not tell its rate")?;
     let cpu_seconds = of_servers + noted.lines().last().map_or(0.0, cpu::seconds_of_times);

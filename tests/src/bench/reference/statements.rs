@@ -116,7 +116,7 @@ impl Statement {
     /// the update itself locks.
     pub(super) fn sql(&self, ids: &Ids, many: Option<u32>) -> Option<String> {
         let form = if many.is_some() { Form::Many } else { Form::One };
-        let items = format!("item.n >= {{n}} AND item.n < {{n}} + {}", many.unwrap_or(1));
+        let items = format!("item.n >= {{n}}::bigint AND item.n < {{n}}::bigint + {}", many.unwrap_or(1));
         let is = |key: &[(String, Value)]| {
             let one = |(column, value): &(String, Value)| match value {
                 Value::Null(_) => format!("t.\"{column}\" IS NULL"),
