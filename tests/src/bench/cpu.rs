@@ -59,6 +59,16 @@ fn used(pid: u32) -> Option<Used> {
     Some(Used { parent, own: both(), ended: both() })
 }
 
+/// User and system time out of a line of the shell's `times`: `0m1.23s 0m0.45s`.
+#[must_use]
+pub fn seconds_of_times(line: &str) -> f64 {
+    let time = |text: &str| {
+        let (minutes, seconds) = text.strip_suffix('s')?.split_once('m')?;
+        Some(minutes.parse::<f64>().ok()? * 60.0 + seconds.parse::<f64>().ok()?)
+    };
+    line.split_whitespace().filter_map(time).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,5 @@
 //! Intake: deliveries stored, booked and answered, with every worker down, so that nothing else is measured.
-#![expect(clippy::float_arithmetic, reason = "rates, no money")]
+#![expect(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "rates, no money")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::servers::Servers;
 use super::site::{Site, WORKERS};
 use super::Plan;
 use super::reference::Step;
-use super::references::Stage;
+use super::references::{Ceiling, Stage};
 
 /// Connections at once.
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 256];
@@ -58,6 +58,7 @@ pub async fn run(plan: &Plan, results: &mut Results) -> Result<()> {
     results.describe(&site).await?;
     let servers = Servers::of(crate::stack::Profile::Bench, super::world::SHOPPERS)?;
     let chosen: Vec<_> = all().into_iter().filter(|(name, ..)| plan.wants(name) || (name == CAPACITY && plan.wants(HALF))).collect();
+    let mut ceiling = Series::default();
     let mut beside = Stage::new(plan, Step::Intake);
     closed(&site, Form::Signed, 64, Duration::from_secs(1)).await.context("warming up")?;
     let mut ours: BTreeMap<String, Series> = BTreeMap::new();
@@ -68,6 +69,9 @@ pub async fn run(plan: &Plan, results: &mut Results) -> Result<()> {
             ours.entry(name.clone()).or_default().push(sample);
         }
         beside.measure(&servers).await;
+        if plan.references && ours.contains_key(CAPACITY) {
+            ceiling.push(without_database(&site, plan.time).await.context("the ceiling")?);
+        }
     }
     for (name, ..) in &chosen {
         let Some(series) = ours.get(name) else { continue };
@@ -76,6 +80,9 @@ pub async fn run(plan: &Plan, results: &mut Results) -> Result<()> {
             _ => [None; 3],
         };
         beside.compare(results, name, series, bars);
+        if name == CAPACITY && plan.references {
+            results.compare(name, "/s", series, ("axum, stores nothing", &ceiling), None);
+        }
     }
     if plan.wants(HALF)
         && let Some(capacity) = ours.get(CAPACITY)
@@ -94,6 +101,17 @@ async fn closed(site: &Site, form: Form, connections: usize, time: Duration) -> 
     let load = generator::closed(site.install.ports.api, requests, connections, time).await?;
     let cpu = site.usage()?.milliseconds_since(&before, load.taken);
     Ok(Sample { value: load.per_second(), cpu })
+}
+
+/// The same calls where nothing is stored.
+async fn without_database(site: &Site, time: Duration) -> Result<Sample> {
+    let ceiling = Ceiling::start(site).await?;
+    let requests = Arc::new(Orders::default().signed(site, usize::try_from(time.as_secs().max(1) * 3 * FASTEST)?, cents)?);
+    let before = ceiling.used();
+    let load = generator::closed(ceiling.port, requests, 256, time).await?;
+    let used = (ceiling.used() - before) * 1_000.0 / load.taken.max(1) as f64;
+    ceiling.end().await?;
+    Ok(Sample { value: load.per_second(), cpu: BTreeMap::from([("all".to_owned(), used)]) })
 }
 
 fn write(site: &Site, form: Form, count: usize) -> Result<Requests> {

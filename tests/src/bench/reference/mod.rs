@@ -1,18 +1,28 @@
-//! What our figures are held against.
+//! What our figures are held against: the same rows written by pgbench, the same transactions run by BullMQ, and an
+//! HTTP handler that stores nothing.
+//!
+//! Nobody writes the statements down: our own steps handle one item in a small database, and the rows that changed become
+//! the statements ([`learn`], [`statements`](mod@statements)). So a reference writes every table and every index that
+//! our step really writes, also after the step has changed. What our steps only read is left out, to the references' favour.
 
-use anyhow::{Result, bail};
+pub mod bullmq;
+pub mod ceiling;
+pub mod command;
+mod database;
+mod learn;
+mod pgbench;
+mod plan;
+mod rows;
+mod statements;
+mod values;
 
-use super::servers::Servers;
-
-/// Clients worth trying where each item has a transaction of its own.
-pub const CLIENTS: [u32; 5] = [1, 4, 8, 16, 64];
-/// Clients worth trying where [`BATCH`] items share a transaction.
-pub const BATCH_CLIENTS: [u32; 3] = [1, 2, 4];
-/// So many items share a transaction at the physical limit.
-pub const BATCH: u32 = 200;
+pub use bullmq::bullmq;
+pub use pgbench::{BATCH, BATCH_CLIENTS, CLIENTS, pgbench};
+pub use plan::Plan;
+pub use rows::Written;
 
 /// One of our steps that has references.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Step {
     /// A delivery becomes a purchase.
     Intake,
@@ -23,6 +33,9 @@ pub enum Step {
 }
 
 impl Step {
+    /// In the order in which an item meets them.
+    pub const ALL: [Self; 3] = [Self::Intake, Self::Confirm, Self::Mature];
+
     /// Its word in names of files.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -43,22 +56,4 @@ pub struct Rate {
     pub seconds: f64,
     /// CPU of the servers and of the reference's own client.
     pub cpu_seconds: f64,
-}
-
-/// Not there yet.
-///
-/// # Errors
-/// Always.
-#[expect(clippy::unused_async, reason = "as it will be")]
-pub async fn pgbench(_: &Servers, _: Step, _: u32, _: u32, _: u64) -> Result<Rate> {
-    bail!("not there yet")
-}
-
-/// Not there yet.
-///
-/// # Errors
-/// Always.
-#[expect(clippy::unused_async, reason = "as it will be")]
-pub async fn bullmq(_: &Servers, _: Step, _: u64) -> Result<Rate> {
-    bail!("not there yet")
 }
