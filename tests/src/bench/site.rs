@@ -44,7 +44,8 @@ impl Site {
         let mut install = Install::load_or_make(&directory, 1)?;
         install.seconds = seconds.iter().map(|&name| name.to_owned()).collect();
         // All callers are on this machine.
-        let rooms = ["HTTP_CONNECTIONS", "HTTP_CONNECTIONS_PER_ADDRESS"].map(|name| (name.to_owned(), "1024".to_owned()));
+        let rooms =
+            ["HTTP_CONNECTIONS", "HTTP_CONNECTIONS_PER_ADDRESS"].map(|name| (name.to_owned(), "1024".to_owned()));
         install.extra.insert("api".to_owned(), BTreeMap::from(rooms));
         install.save(&directory)?;
         for role in held {
