@@ -76,11 +76,13 @@ pub async fn run(plan: &Plan, results: &mut Results) -> Result<()> {
         }
         site.audit().await?;
         let servers = Servers::of(Profile::Bench, SHOPPERS)?;
+        site.pause()?;
         for stage in [&mut confirm, &mut mature] {
             if PROCESSES.iter().any(|many| plan.wants(&format!("{}@{many}", stage.name()))) {
                 stage.measure(&servers).await;
             }
         }
+        site.resume()?;
         site.end().await?;
     }
     for stage in [&confirm, &mature] {

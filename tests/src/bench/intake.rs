@@ -69,10 +69,12 @@ pub async fn run(plan: &Plan, results: &mut Results) -> Result<()> {
             let sample = closed(&site, *form, *connections, plan.time).await.context(name.clone())?;
             ours.entry(name.clone()).or_default().push(sample);
         }
+        site.pause()?;
         beside.measure(&servers).await;
         if plan.references && ours.contains_key(CAPACITY) {
             ceiling.push(without_database(&site, plan.time).await.context("the ceiling")?);
         }
+        site.resume()?;
     }
     for (name, ..) in &chosen {
         let Some(series) = ours.get(name) else { continue };

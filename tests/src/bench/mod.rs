@@ -62,17 +62,20 @@ pub struct Plan {
     jobs: usize,
     only: Vec<String>,
     references: bool,
+    /// Fewer numbers of clients are tried.
+    quick: bool,
 }
 
 impl Plan {
     fn of(options: &Options) -> Self {
-        let (rounds, seconds, jobs) = if options.quick { (2, 2, 20_000) } else { (5, 5, 40_000) };
+        let (rounds, seconds, jobs) = if options.quick { (2, 2, 10_000) } else { (5, 5, 40_000) };
         Self {
             rounds: options.rounds.unwrap_or(rounds).max(1),
             time: Duration::from_secs(options.seconds.unwrap_or(seconds).max(1)),
             jobs: options.jobs.unwrap_or(jobs),
             only: options.only.clone(),
             references: !options.no_references,
+            quick: options.quick,
         }
     }
 

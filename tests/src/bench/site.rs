@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::usage::Usage;
 use super::world::World;
-use crate::processes::Identity;
-use crate::stack::{Install, Profile, command, environment, hold_file, key_file, processes};
+use crate::processes::{Identity, signal_all};
+use crate::stack::{Install, OURS, Profile, command, environment, hold_file, key_file, of_role, processes};
 
 /// All that can be held.
 pub const WORKERS: [&str; 4] = ["confirm", "mature", "payout", "notify"];
@@ -95,6 +95,31 @@ impl Site {
     /// When the stack is gone.
     pub fn usage(&self) -> Result<Usage> {
         Ok(Usage::read(&self.processes()?))
+    }
+
+    /// Stops all processes of ours where they stand, so that a reference has the machine for itself: what they still have
+    /// to do (audit, seal) is theirs to do while they are measured.
+    ///
+    /// # Errors
+    /// When the stack is gone.
+    pub fn pause(&self) -> Result<()> {
+        self.signal_ours("STOP")
+    }
+
+    /// Lets them go on.
+    ///
+    /// # Errors
+    /// When the stack is gone.
+    pub fn resume(&self) -> Result<()> {
+        self.signal_ours("CONT")
+    }
+
+    fn signal_ours(&self, name: &str) -> Result<()> {
+        let all = self.processes()?;
+        let ours: Vec<Identity> =
+            all.into_iter().filter(|(role, _)| OURS.contains(&of_role(role))).map(|(_, id)| id).collect();
+        signal_all(&ours, name);
+        Ok(())
     }
 
     /// Ends a role in good order and keeps it down.
