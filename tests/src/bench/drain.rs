@@ -1,6 +1,6 @@
 //! Drains: jobs that piled up while their workers were down are worked off, confirm and mature alone, by one process and
 //! by two, and while the database is copied.
-#![expect(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "rates, no money")]
+#![expect(clippy::float_arithmetic, reason = "rates, no money")]
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! The references of a group, measured between our own rounds.
-#![expect(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "rates, no money")]
+#![expect(clippy::float_arithmetic, reason = "rates, no money")]
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
