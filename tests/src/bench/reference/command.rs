@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::bullmq::{self, CONCURRENCIES};
 use super::{BATCH, BATCH_CLIENTS, CLIENTS, Rate, Step, pgbench};
@@ -57,7 +58,12 @@ pub async fn run(options: &Options) -> Result<()> {
         };
         all(&servers, options).await
     };
-    let result = result.await;
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let result = tokio::select! {
+        result = result => result,
+        _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted")),
+        _ = terminate.recv() => Err(anyhow::anyhow!("told to end")),
+    };
     for (server, signal) in [(&mut second, "TERM"), (&mut first, "INT")] {
         if let Some(identity) = server.id().and_then(Identity::of) {
             identity.signal(signal);

@@ -7,17 +7,20 @@ use anyhow::{Context, Result, bail};
 use super::rows::{Change, Column, Table};
 use super::values::{Form, ITEMS, Ids, Value};
 
+/// Columns with their values.
+type Named = Vec<(String, Value)>;
+
 /// One statement of a step.
 #[derive(Debug)]
 pub(super) enum Statement {
     /// Rows of one table.
     Insert { table: Table, rows: Vec<Vec<(Column, Value)>> },
     /// The changed columns of a row.
-    Update { table: String, set: Vec<Set>, guards: Vec<(String, Value)>, key: Vec<(String, Value)> },
+    Update { table: String, set: Vec<Set>, guards: Named, key: Named },
     /// Reads a row that is about to be changed, and locks it.
-    Lock { table: String, columns: Vec<String>, key: Vec<(String, Value)> },
+    Lock { table: String, columns: Vec<String>, key: Named },
     /// A row that ends.
-    Delete { table: String, key: Vec<(String, Value)> },
+    Delete { table: String, key: Named },
 }
 
 /// How a column changes.
@@ -76,7 +79,7 @@ fn changed(
     before: &[Option<String>],
     after: &[Option<String>],
     now: i64,
-) -> Result<(Vec<Set>, Vec<(String, Value)>)> {
+) -> Result<(Vec<Set>, Named)> {
     let (mut set, mut guards) = (Vec::new(), Vec::new());
     for column in &table.columns {
         let (was, is) = (table.value(before, &column.name), table.value(after, &column.name));
