@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::bullmq::{self, CONCURRENCIES};
+use super::bullmq::{self, WORKERS};
 use super::{BATCH, BATCH_CLIENTS, CLIENTS, Rate, Step, pgbench};
 use crate::bench::servers::Servers;
 use crate::processes::Identity;
@@ -86,9 +86,9 @@ async fn all(servers: &Servers, options: &Options) -> Result<()> {
                 print(step, &format!("pgbench, {batch} a transaction, {clients} clients"), rate);
             }
         }
-        for concurrency in CONCURRENCIES.into_iter().filter(|_| options.bullmq && step != Step::Intake) {
-            let rate = bullmq::bullmq(servers, step, concurrency, options.items).await?;
-            print(step, &format!("BullMQ, {concurrency} at once"), rate);
+        for workers in WORKERS.into_iter().filter(|_| options.bullmq && step != Step::Intake) {
+            let rate = bullmq::bullmq(servers, step, workers, options.items).await?;
+            print(step, &format!("BullMQ, {} by {} at once", workers.processes, workers.at_once), rate);
         }
     }
     Ok(())

@@ -152,9 +152,8 @@ impl Statement {
 }
 
 fn insert(ids: &Ids, table: &Table, rows: &[Vec<(Column, Value)>], form: Form, items: &str) -> String {
-    let row = |row: &Vec<(Column, Value)>| {
-        row.iter().map(|(_, value)| ids.sql(value, form)).collect::<Vec<_>>().join(", ")
-    };
+    let row =
+        |row: &Vec<(Column, Value)>| row.iter().map(|(_, value)| ids.sql(value, form)).collect::<Vec<_>>().join(", ");
     let columns: Vec<_> = rows.iter().flatten().map(|(column, _)| column.name.as_str()).collect();
     let columns = columns.get(..columns.len() / rows.len().max(1)).unwrap_or_default().join("\", \"");
     let list: Vec<_> = rows.iter().map(row).collect();
@@ -175,9 +174,8 @@ fn meeting(table: &Table, rows: &[Vec<(Column, Value)>]) -> String {
         rows.iter().any(|row| row.iter().filter(|(c, _)| unique.contains(&c.name)).all(|(_, value)| value.is_shared()))
     };
     let Some(unique) = table.unique.iter().find(shared) else { return String::new() };
-    let moments = rows.iter().take(1).flatten().filter(|(column, value)| {
-        column.is_moment() && matches!(value, Value::Moment(_))
-    });
+    let moments =
+        rows.iter().take(1).flatten().filter(|(column, value)| column.is_moment() && matches!(value, Value::Moment(_)));
     let earlier: Vec<_> = moments
         .map(|(column, _)| format!("\"{0}\" = LEAST({1}.\"{0}\", excluded.\"{0}\")", column.name, table.name))
         .collect();
