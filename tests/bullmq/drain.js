@@ -25,14 +25,13 @@ async function enqueue() {
 }
 
 async function work() {
-    const { concurrency, jobs, statements } = task;
+    const { concurrency, statements } = task;
     const pool = new pg.Pool({ connectionString: task.database, options: task.options, max: concurrency });
     // Connections are made beforehand, as those of pgbench are not counted either.
     const clients = await Promise.all(Array.from({ length: concurrency }, () => pool.connect()));
     clients.forEach((client) => client.release());
 
-    let failure;
-    let done = 0;
+    let active = 0;
     const transact = async ({ data: { n } }) => {
         const values = { n: String(n), s: String(task.shoppers_from + (n % task.shoppers)) };
         const client = await pool.connect();
@@ -43,7 +42,6 @@ async function work() {
             }
             await client.query('COMMIT');
         } catch (error) {
-            failure = error;
             await client.query('ROLLBACK');
             throw error;
         } finally {
@@ -52,19 +50,35 @@ async function work() {
     };
     const worker = new Worker(task.queue, transact, { connection, concurrency, autorun: false });
     await worker.waitUntilReady();
+    // At a full second, so that several processes begin together.
+    await new Promise((resolve) => setTimeout(resolve, 1500 - (Date.now() % 1000)));
     const cpu = process.cpuUsage();
-    const begun = process.hrtime.bigint();
+    const told = { begun: now(), ended: now(), done: 0 };
     await new Promise((resolve, reject) => {
+        let drained = false;
+        const settled = () => drained && active === 0 && resolve();
+        worker.on('active', () => (active += 1));
         worker.on('completed', () => {
-            done += 1;
-            if (done === jobs) resolve();
+            active -= 1;
+            told.done += 1;
+            told.ended = now();
+            settled();
         });
-        worker.on('failed', (_, error) => reject(failure ?? error));
+        worker.on('drained', () => {
+            drained = true;
+            settled();
+        });
+        worker.on('failed', (_, error) => reject(error));
         worker.run().catch(reject);
     });
-    const seconds = Number(process.hrtime.bigint() - begun) / 1e9;
     const { user, system } = process.cpuUsage(cpu);
-    process.stdout.write(`${JSON.stringify({ seconds, cpu_seconds: (user + system) / 1e6 })}\n`);
+    told.cpu_seconds = (user + system) / 1e6;
+    process.stdout.write(`${JSON.stringify(told)}\n`);
     await worker.close();
     await pool.end();
+}
+
+// Seconds, by a clock that all processes share.
+function now() {
+    return (performance.timeOrigin + performance.now()) / 1000;
 }

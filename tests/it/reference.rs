@@ -15,7 +15,11 @@ async fn alone() -> Result<PgPool> {
 async fn a_reference_writes_the_rows_our_steps_write() -> Result<()> {
     let plan = Plan::learn(alone().await?).await?;
     let rows = |step| plan.written(step).values().flatten().sum::<i64>();
-    assert_eq!([Step::Intake, Step::Confirm, Step::Mature].map(rows), [10, 7, 9], "the row budget: docs/PERFORMANCE.md");
+    assert_eq!(
+        [Step::Intake, Step::Confirm, Step::Mature].map(rows),
+        [10, 7, 9],
+        "the row budget: docs/PERFORMANCE.md"
+    );
     let pool = alone().await?;
     let mut conn = pool.acquire().await?;
     plan.furnish(&mut conn, 20).await?;

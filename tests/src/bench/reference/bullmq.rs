@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -18,15 +18,34 @@ use crate::bench::cpu;
 use crate::bench::servers::Servers;
 use crate::processes;
 
-/// Jobs at once worth trying, each with a connection of its own to PostgreSQL.
-pub const CONCURRENCIES: [u32; 3] = [1, 10, 50];
+/// Who drains: so many processes of Node.js, with so many jobs at once in each, and a connection to PostgreSQL for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Workers {
+    /// Processes.
+    pub processes: u32,
+    /// Jobs at once, of a process.
+    pub at_once: u32,
+}
+
+/// Those worth trying.
+pub const WORKERS: [Workers; 5] = [
+    Workers { processes: 1, at_once: 1 },
+    Workers { processes: 1, at_once: 10 },
+    Workers { processes: 1, at_once: 50 },
+    Workers { processes: 2, at_once: 5 },
+    Workers { processes: 2, at_once: 25 },
+];
+
 /// Where its queues are: not where ours are.
 const REDIS_DATABASE: u32 = 200;
 
-/// What the worker tells.
+/// What a process tells.
 #[derive(Deserialize)]
 struct Told {
-    seconds: f64,
+    /// Seconds since 1970.
+    begun: f64,
+    ended: f64,
+    done: u64,
     cpu_seconds: f64,
 }
 
@@ -51,25 +70,32 @@ pub async fn install(servers: &Servers) -> Result<PathBuf> {
     Ok(to)
 }
 
-/// Lets one BullMQ worker drain `jobs` jobs, `concurrency` at once. Items and jobs are made beforehand, and the rows that
+/// Lets BullMQ drain `jobs` jobs. Items and jobs are made beforehand, and the rows that
 /// were written are counted afterwards.
 ///
 /// # Errors
 /// When it is not installed, a job fails, or other rows were written than our step writes.
-pub async fn bullmq(servers: &Servers, step: Step, concurrency: u32, jobs: u64) -> Result<Rate> {
+pub async fn bullmq(servers: &Servers, step: Step, workers: Workers, jobs: u64) -> Result<Rate> {
     let directory = install(servers).await?;
     let items = database::items(servers, step, jobs).await?;
     let task = servers.data.join(format!("reference-bullmq-{}.json", step.as_str()));
-    crate::servers::write_secret(&task, &describe(servers, &items, concurrency)?.to_string())?;
+    crate::servers::write_secret(&task, &describe(servers, &items, workers.at_once)?.to_string())?;
     drain(&directory, "enqueue", &task).await?;
     let now = || cpu::seconds_of_tree(servers.postgres_pid) + cpu::seconds_of_tree(servers.redis_pid);
     let before = now();
-    let told: Told = serde_json::from_str(&drain(&directory, "work", &task).await?)?;
+    let drains = (0..workers.processes).map(|_| drain(&directory, "work", &task));
+    let told = futures::future::try_join_all(drains).await?;
+    let told: Vec<Told> = told.iter().map(|text| serde_json::from_str(text)).collect::<Result<_, _>>()?;
+    let done: u64 = told.iter().map(|one| one.done).sum();
+    ensure!(done == jobs, "BullMQ has done {done} of {jobs} jobs");
     items.written(servers).await?;
-    Ok(Rate { items: jobs, seconds: told.seconds, cpu_seconds: now() - before + told.cpu_seconds })
+    let begun = told.iter().map(|one| one.begun).fold(f64::INFINITY, f64::min);
+    let ended = told.iter().map(|one| one.ended).fold(0.0, f64::max);
+    let of_node: f64 = told.iter().map(|one| one.cpu_seconds).sum();
+    Ok(Rate { items: jobs, seconds: ended - begun, cpu_seconds: now() - before + of_node })
 }
 
-fn describe(servers: &Servers, items: &Items, concurrency: u32) -> Result<Value> {
+fn describe(servers: &Servers, items: &Items, at_once: u32) -> Result<Value> {
     let redis = Url::parse(&servers.redis_url)?;
     let statement = |(place, sql): (usize, &String)| {
         let (text, given) = positional(sql);
@@ -84,7 +110,7 @@ fn describe(servers: &Servers, items: &Items, concurrency: u32) -> Result<Value>
         "jobs": items.count,
         "shoppers": servers.shoppers,
         "shoppers_from": SHOPPERS,
-        "concurrency": concurrency,
+        "concurrency": at_once,
         "statements": items.plan.one(items.step).iter().enumerate().map(statement).collect::<Vec<_>>(),
     }))
 }

@@ -64,7 +64,9 @@ async fn receive(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body
     let given = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     let kept = evidence::headers(given, "");
     match read(&receiver.network, "POST", "", &kept, &body) {
-        Reading::Reports(reports) => (StatusCode::OK, format!("{{\"status\":\"accepted\",\"reports\":{}}}", reports.len())),
+        Reading::Reports(reports) => {
+            (StatusCode::OK, format!("{{\"status\":\"accepted\",\"reports\":{}}}", reports.len()))
+        }
         Reading::Ignored(why) | Reading::Unmappable(why) => (StatusCode::UNPROCESSABLE_ENTITY, why),
     }
 }

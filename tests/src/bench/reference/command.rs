@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
 
-use super::bullmq::{self, CONCURRENCIES};
+use super::bullmq::{self, WORKERS};
 use super::{BATCH, BATCH_CLIENTS, CLIENTS, Rate, Step, pgbench};
 use crate::bench::servers::Servers;
 use crate::processes::Identity;
@@ -57,7 +58,12 @@ pub async fn run(options: &Options) -> Result<()> {
         };
         all(&servers, options).await
     };
-    let result = result.await;
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let result = tokio::select! {
+        result = result => result,
+        _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted")),
+        _ = terminate.recv() => Err(anyhow::anyhow!("told to end")),
+    };
     for (server, signal) in [(&mut second, "TERM"), (&mut first, "INT")] {
         if let Some(identity) = server.id().and_then(Identity::of) {
             identity.signal(signal);
@@ -80,9 +86,9 @@ async fn all(servers: &Servers, options: &Options) -> Result<()> {
                 print(step, &format!("pgbench, {batch} a transaction, {clients} clients"), rate);
             }
         }
-        for concurrency in CONCURRENCIES.into_iter().filter(|_| options.bullmq && step != Step::Intake) {
-            let rate = bullmq::bullmq(servers, step, concurrency, options.items).await?;
-            print(step, &format!("BullMQ, {concurrency} at once"), rate);
+        for workers in WORKERS.into_iter().filter(|_| options.bullmq && step != Step::Intake) {
+            let rate = bullmq::bullmq(servers, step, workers, options.items).await?;
+            print(step, &format!("BullMQ, {} by {} at once", workers.processes, workers.at_once), rate);
         }
     }
     Ok(())

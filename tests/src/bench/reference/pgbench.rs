@@ -37,7 +37,17 @@ pub async fn pgbench(servers: &Servers, step: Step, batch: u32, clients: u32, it
     // A shell tells the CPU time of its children.
     let mut command = tokio::process::Command::new("/bin/sh");
     command.args(["-c", r#""$@"; status=$?; times >&2; exit $status"#, "sh"]).arg(program(servers)?);
-    command.args(["-n", "-M", "prepared", "-D", "turn=-1", "-h", "127.0.0.1", "-p", &url.port().context("port")?.to_string()]);
+    command.args([
+        "-n",
+        "-M",
+        "prepared",
+        "-D",
+        "turn=-1",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        &url.port().context("port")?.to_string(),
+    ]);
     command.args(["-U", url.username(), "-c", &clients.to_string(), "-j", &clients.min(2).to_string()]);
     command.args(["-t", &transactions.to_string(), "-f"]).arg(&script).arg(DATABASE);
     command.env("PGPASSWORD", url.password().unwrap_or_default()).env("PGOPTIONS", OPTIONS).stdin(Stdio::null());

@@ -174,9 +174,7 @@ impl Look {
         let mut ids = BTreeSet::new();
         for table in tables {
             for row in self.0.get(&table.name).into_iter().flat_map(BTreeMap::values) {
-                let id = |(column, value): (&Column, &Option<String>)| {
-                    value.clone().filter(|_| column.kind == "uuid")
-                };
+                let id = |(column, value): (&Column, &Option<String>)| value.clone().filter(|_| column.kind == "uuid");
                 ids.extend(table.columns.iter().zip(row).filter_map(id));
             }
         }

@@ -7,17 +7,20 @@ use anyhow::{Context, Result, bail};
 use super::rows::{Change, Column, Table};
 use super::values::{Form, ITEMS, Ids, Value};
 
+/// Columns with their values.
+type Named = Vec<(String, Value)>;
+
 /// One statement of a step.
 #[derive(Debug)]
 pub(super) enum Statement {
     /// Rows of one table.
     Insert { table: Table, rows: Vec<Vec<(Column, Value)>> },
     /// The changed columns of a row.
-    Update { table: String, set: Vec<Set>, guards: Vec<(String, Value)>, key: Vec<(String, Value)> },
+    Update { table: String, set: Vec<Set>, guards: Named, key: Named },
     /// Reads a row that is about to be changed, and locks it.
-    Lock { table: String, columns: Vec<String>, key: Vec<(String, Value)> },
+    Lock { table: String, columns: Vec<String>, key: Named },
     /// A row that ends.
-    Delete { table: String, key: Vec<(String, Value)> },
+    Delete { table: String, key: Named },
 }
 
 /// How a column changes.
@@ -76,7 +79,7 @@ fn changed(
     before: &[Option<String>],
     after: &[Option<String>],
     now: i64,
-) -> Result<(Vec<Set>, Vec<(String, Value)>)> {
+) -> Result<(Vec<Set>, Named)> {
     let (mut set, mut guards) = (Vec::new(), Vec::new());
     for column in &table.columns {
         let (was, is) = (table.value(before, &column.name), table.value(after, &column.name));
@@ -149,9 +152,8 @@ impl Statement {
 }
 
 fn insert(ids: &Ids, table: &Table, rows: &[Vec<(Column, Value)>], form: Form, items: &str) -> String {
-    let row = |row: &Vec<(Column, Value)>| {
-        row.iter().map(|(_, value)| ids.sql(value, form)).collect::<Vec<_>>().join(", ")
-    };
+    let row =
+        |row: &Vec<(Column, Value)>| row.iter().map(|(_, value)| ids.sql(value, form)).collect::<Vec<_>>().join(", ");
     let columns: Vec<_> = rows.iter().flatten().map(|(column, _)| column.name.as_str()).collect();
     let columns = columns.get(..columns.len() / rows.len().max(1)).unwrap_or_default().join("\", \"");
     let list: Vec<_> = rows.iter().map(row).collect();
@@ -172,9 +174,8 @@ fn meeting(table: &Table, rows: &[Vec<(Column, Value)>]) -> String {
         rows.iter().any(|row| row.iter().filter(|(c, _)| unique.contains(&c.name)).all(|(_, value)| value.is_shared()))
     };
     let Some(unique) = table.unique.iter().find(shared) else { return String::new() };
-    let moments = rows.iter().take(1).flatten().filter(|(column, value)| {
-        column.is_moment() && matches!(value, Value::Moment(_))
-    });
+    let moments =
+        rows.iter().take(1).flatten().filter(|(column, value)| column.is_moment() && matches!(value, Value::Moment(_)));
     let earlier: Vec<_> = moments
         .map(|(column, _)| format!("\"{0}\" = LEAST({1}.\"{0}\", excluded.\"{0}\")", column.name, table.name))
         .collect();
