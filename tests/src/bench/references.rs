@@ -2,6 +2,7 @@
 #![expect(clippy::float_arithmetic, reason = "rates, no money")]
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::process::Stdio;
 
 use anyhow::{Context, Result};
@@ -11,7 +12,7 @@ use tokio::process::{Child, Command};
 use super::Plan;
 use super::cpu::Times;
 use super::figures::{Sample, Series};
-use super::reference::bullmq::{self, CONCURRENCIES};
+use super::reference::bullmq::{self, WORKERS, Workers};
 use super::reference::{self, BATCH, BATCH_CLIENTS, CLIENTS, Rate, Step};
 use super::report::{Bar, Results};
 use super::servers::Servers;
@@ -25,7 +26,7 @@ const GUESS: (u64, u64) = (2_000, 8_000);
 struct Best {
     one: Option<u32>,
     batched: Option<u32>,
-    bullmq: Option<u32>,
+    bullmq: Option<Workers>,
 }
 
 /// The references of one step.
@@ -65,7 +66,9 @@ impl<'p> Stage<'p> {
         let names = [
             format!("pgbench, one each, {} clients", best(self.best.one)),
             format!("pgbench, {BATCH} each, {} clients", best(self.best.batched)),
-            format!("BullMQ, {} at once", best(self.best.bullmq)),
+            self.best.bullmq.map_or("BullMQ".to_owned(), |workers| {
+                format!("BullMQ, {} × {} at once", workers.processes, workers.at_once)
+            }),
         ];
         let all = names.iter().zip([&self.one, &self.batched, &self.bullmq]).zip(bars);
         for ((name, series), bar) in all.take(if self.step == Step::Intake { 2 } else { 3 }) {
@@ -107,10 +110,10 @@ impl<'p> Stage<'p> {
 
     async fn bullmq(&mut self, servers: &Servers) -> Result<()> {
         let (step, name) = (self.step, self.name());
-        let run = async |at_once, jobs| bullmq::bullmq(servers, step, at_once, jobs).await;
+        let run = async |workers, jobs| bullmq::bullmq(servers, step, workers, jobs).await;
         let best = match self.best.bullmq {
             Some(best) => best,
-            None => search(name, self.tried(&CONCURRENCIES), async |at_once| run(at_once, GUESS.0).await).await?,
+            None => search(name, self.tried(&WORKERS), async |workers| run(workers, GUESS.0).await).await?,
         };
         self.best.bullmq = Some(best);
         self.bullmq.push(sample(&run(best, self.items(GUESS.0)).await?));
@@ -118,28 +121,28 @@ impl<'p> Stage<'p> {
     }
 
     /// Numbers to look for the best among: in a hurry not the lowest and the highest.
-    fn tried<'n>(&self, numbers: &'n [u32]) -> &'n [u32] {
+    fn tried<'n, T>(&self, numbers: &'n [T]) -> &'n [T] {
         let middle = numbers.get(1..numbers.len().saturating_sub(1)).unwrap_or_default();
         if self.plan.quick && !middle.is_empty() { middle } else { numbers }
     }
 
-    /// As many items as take about as long as one of our measurements.
+    /// As many items as take longer than one of our measurements: a reference makes its plans first, on every connection.
     fn items(&self, rate: u64) -> u64 {
-        rate * self.plan.time.as_secs().max(1)
+        rate * self.plan.time.as_secs().max(1) * if self.plan.quick { 1 } else { 2 }
     }
 }
 
 /// The number with the highest rate, by about a second of each.
-async fn search(name: &str, numbers: &[u32], run: impl AsyncFn(u32) -> Result<Rate>) -> Result<u32> {
-    let mut best = (0.0, 1);
+async fn search<T: Copy + Debug>(name: &str, numbers: &[T], run: impl AsyncFn(T) -> Result<Rate>) -> Result<T> {
+    let mut best = None;
     for &number in numbers {
         let value = sample(&run(number).await?).value;
-        eprintln!("{name}: looking for the best reference, {number} at once: {value:.0}/s");
-        if value > best.0 {
-            best = (value, number);
+        eprintln!("{name}: looking for the best reference: {value:.0}/s with {number:?}");
+        if best.is_none_or(|(highest, _)| value > highest) {
+            best = Some((value, number));
         }
     }
-    Ok(best.1)
+    best.map(|(_, number)| number).context("nothing to try")
 }
 
 fn sample(rate: &Rate) -> Sample {
