@@ -31,7 +31,12 @@ const DOUBLED: [&str; 12] = [
     "the bank knows only payouts of ours",
     "whoever settles a job holds its claim",
 ];
-const AUDIT: [&str; 2] = ["the audit is clean", "the chain of seals holds"];
+const AUDIT: [&str; 4] = [
+    "the audit is clean",
+    "the auditor has never found anything against the money",
+    "the chain of seals holds",
+    "what happened to money is in the audit log once",
+];
 /// Rules of our own.
 const HEALS: &str = "everything is there again";
 const TOLD: &str = "every story is told to its end";
