@@ -133,8 +133,8 @@ pub async fn commit(tx: Tx<'_>, name: &'static str) -> Result<(), sqlx::Error> {
 /// after: so these connections look things up by index whenever there is one (docs/decisions/0007), and live ten
 /// minutes at most. A transaction that idles
 /// five seconds is ended by the server, so that a stopped process cannot hold its locks for ever. A connection is
-/// pinged when it is taken after a second of idling and when it comes back, for two seconds at most: the pool's own ping waits for ever, and
-/// with as many silent connections as it may have the pool would be lost.
+/// pinged when it is taken after a second of idling and when it comes back, for two seconds at most: the pool's own ping
+/// waits for ever, and with as many silent connections as it may have the pool would be lost.
 ///
 /// # Errors
 /// When the URL cannot be read. The first connection is made when it is needed.
