@@ -30,5 +30,6 @@ mod notify_mailer;
 mod packaging;
 mod payouts;
 mod privileges;
+mod reference;
 mod row_budget;
 mod sandbox_bank;

@@ -4,10 +4,14 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use tests::bench::reference;
 use tests::demo::run::{self, Options};
 use tests::load::{self, reads};
 use tests::stack::{Profile, command, supervise};
 use tests::{controls, crash_points, measure, torture};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 #[command(about = "Private servers and the whole stack, for development, tests and the demo")]
@@ -47,6 +51,10 @@ enum Command {
     Load(load::Options),
     /// Measure how fast a loaded stack is read
     ReadBench(reads::Options),
+    /// Run the benchmark's references alone, on private servers of their own
+    References(reference::command::Options),
+    /// Receive deliveries, verify and read them, and store nothing: the benchmark's HTTP ceiling
+    Ceiling(reference::ceiling::Options),
     /// Keep a stack alive (`up` calls it)
     #[command(hide = true)]
     Supervise {
@@ -115,6 +123,14 @@ async fn main() -> Result<ExitCode> {
         }
         Command::ReadBench(options) => {
             reads::run(&options).await?;
+            ExitCode::SUCCESS
+        }
+        Command::References(options) => {
+            reference::command::run(&options).await?;
+            ExitCode::SUCCESS
+        }
+        Command::Ceiling(options) => {
+            reference::ceiling::run(&options).await?;
             ExitCode::SUCCESS
         }
         Command::Supervise { profile, seed } => {
