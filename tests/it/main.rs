@@ -30,5 +30,6 @@ mod notify_mailer;
 mod packaging;
 mod payouts;
 mod privileges;
+mod retention;
 mod row_budget;
 mod sandbox_bank;
