@@ -1,5 +1,6 @@
 //! The harness of all tests: real PostgreSQL, real Redis, a clock moved by hand, and the sandbox peers.
 
+pub mod bench;
 pub mod contract;
 pub mod controls;
 pub mod crash_points;

@@ -42,6 +42,9 @@ pub struct Install {
     /// Another program of ours in the place of a role's own, by role: its name and its arguments.
     #[serde(default)]
     pub instead: BTreeMap<String, Vec<String>>,
+    /// Which of the second processes run besides, where the profile has none.
+    #[serde(default)]
+    pub seconds: Vec<String>,
 }
 
 /// Ports on the loopback address.
@@ -96,6 +99,7 @@ impl Install {
             networks: NetworkSecrets::generate(),
             extra: BTreeMap::new(),
             instead: BTreeMap::new(),
+            seconds: Vec::new(),
         };
         write_secret(&key_file(directory), &DataKeys::generate_line())?;
         new.save(directory)?;
