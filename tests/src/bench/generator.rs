@@ -65,6 +65,15 @@ pub struct Load {
     pub due: Vec<Timestamp>,
 }
 
+impl Load {
+    /// Requests taken a second.
+    #[must_use]
+    #[expect(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "a rate, no money")]
+    pub fn per_second(&self) -> f64 {
+        self.taken as f64 / self.elapsed.as_secs_f64().max(0.001)
+    }
+}
+
 /// What one connection has seen.
 #[derive(Default)]
 struct Seen {

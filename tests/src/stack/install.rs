@@ -126,7 +126,8 @@ impl Install {
 }
 
 /// The file with the data keys.
-pub(super) fn key_file(directory: &Path) -> PathBuf {
+#[must_use]
+pub fn key_file(directory: &Path) -> PathBuf {
     directory.join("data.keys")
 }
 
