@@ -59,6 +59,20 @@ impl Site {
         Ok(Self { install, world, admin, pool, directory })
     }
 
+    /// The one that is up and was filled before.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn present() -> Result<Self> {
+        let directory = PROFILE.directory()?;
+        let install = Install::load(&directory)?;
+        let url = environment(PROFILE)?.remove("DATABASE_URL").context("stack.env has no DATABASE_URL")?;
+        let pool = PgPool::connect(&url).await?;
+        let admin = sqlx::query_scalar("SELECT id FROM users WHERE role = 'admin'").fetch_one(&pool).await?;
+        let world = World::present(&pool).await?;
+        Ok(Self { install, world, admin, pool, directory })
+    }
+
     /// The owner's URL of its database.
     ///
     /// # Errors

@@ -46,9 +46,12 @@ pub struct Options {
     /// Callers at once
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// Leave the site up for whoever wants to look
+    /// Load the first size only and leave the site up, so that it can be measured later
     #[arg(long)]
-    keep: bool,
+    load: bool,
+    /// Measure the site that `--load` left; `growth.json` keeps what was measured before
+    #[arg(long, conflicts_with = "load")]
+    loaded: bool,
 }
 
 /// What a purchase passes through here.
@@ -62,7 +65,7 @@ const BYTES_LOG: u64 = 6_000_000_000;
 /// # Errors
 /// When a size does not fit, or something does not come up.
 pub async fn run(options: &Options) -> Result<bool> {
-    let mut report = Report::default();
+    let mut report = if options.loaded { Report::read()? } else { Report::default() };
     if options.sideways {
         let done = sideways::run(options.rounds, options.items, options.connections, &mut report).await;
         command::wipe(Profile::Bench).await?;
@@ -72,30 +75,41 @@ pub async fn run(options: &Options) -> Result<bool> {
     }
     let largest = options.sizes.iter().copied().max().unwrap_or_default();
     for size in &options.sizes {
-        let room = sizes::free_bytes()?;
-        ensure!(room > size * BYTES_EACH + BYTES_LOG, "{size} purchases do not fit on the disk: {room} bytes are free");
         let future = if *size == largest { options.future } else { 0 };
-        let done = at(options, *size, future, &mut report).await;
-        if !options.keep {
-            command::wipe(Profile::Bench).await?;
+        if !options.loaded {
+            let room = sizes::free_bytes()?;
+            ensure!(room > size * BYTES_EACH + BYTES_LOG, "{size} purchases do not fit on the disk: {room} bytes are free");
+            fill(*size, future).await.with_context(|| format!("loading {size} purchases"))?;
         }
+        if options.load {
+            return Ok(true);
+        }
+        let done = at(options, *size, future, &mut report).await;
+        command::wipe(Profile::Bench).await?;
         done.with_context(|| format!("at {size} purchases"))?;
         report.write("growth.json")?;
     }
     Ok(report.print())
 }
 
-async fn at(options: &Options, size: u64, future: u64, report: &mut Report) -> Result<()> {
+/// A new site with so many purchases, sealed.
+async fn fill(size: u64, future: u64) -> Result<()> {
     let held: Vec<&str> = WORKERS.iter().copied().chain(["dispatch"]).collect();
     let site = Site::fresh(&held, &[]).await?;
     let begun = Instant::now();
     load::fill(&site.url()?, size, future).await?;
-    let loading = begun.elapsed();
-    let bytes = sizes::database(&site.pool).await?;
-    let label = if future > 0 { format!("{size} + {future} future jobs") } else { size.to_string() };
-    eprintln!("{label}: loaded in {loading:.0?}, {} MB", bytes / 1_000_000);
+    let (loading, bytes) = (begun.elapsed(), sizes::database(&site.pool).await?);
     site.release("dispatch").await?;
     let sealing = sealed(&site).await?;
+    let each = bytes.unsigned_abs() / size.max(1);
+    eprintln!("{size}: loaded in {loading:.0?}, {} MB, {each} bytes a purchase; sealed in {sealing:.0?}", bytes / 1_000_000);
+    Ok(())
+}
+
+async fn at(options: &Options, size: u64, future: u64, report: &mut Report) -> Result<()> {
+    let site = Site::present().await?;
+    let bytes = sizes::database(&site.pool).await?;
+    let label = if future > 0 { format!("{size} + {future} future jobs") } else { size.to_string() };
     let before = sizes::of_hot_tables(&site.pool).await?;
     let mut series: BTreeMap<&str, [Series; 3]> = BTreeMap::new();
     for round in 0..=options.rounds {
@@ -113,7 +127,7 @@ async fn at(options: &Options, size: u64, future: u64, report: &mut Report) -> R
         report.add(size, step, "WAL bytes/purchase", log, false);
     }
     report.sum(size);
-    report.tell(format!("{label}: {} bytes a purchase; sealed in {sealing:.0?}", bytes.unsigned_abs() / size.max(1)));
+    report.tell(format!("{label}: {} bytes a purchase", bytes.unsigned_abs() / size.max(1)));
     report.tell(sizes::compare(&label, &before, &after));
     report.tell(months::drop_under_load(&site, options.connections).await?);
     let begun = Instant::now();

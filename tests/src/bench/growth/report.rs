@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::STEPS;
 use crate::bench::figures::{Sample, Series};
@@ -16,7 +16,7 @@ const WHOLE: &str = "intake + confirm + mature";
 const CPU: &str = "CPU ms/purchase";
 
 /// One figure.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Row {
     scenario: String,
     size: u64,
@@ -26,13 +26,13 @@ struct Row {
     ratio: Option<f64>,
     bar: Option<f64>,
     holds: Option<bool>,
-    unit: &'static str,
+    unit: String,
     spread: f64,
     cpu_ms_per_item: BTreeMap<String, f64>,
 }
 
 /// Everything so far.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Report {
     rows: Vec<Row>,
     facts: Vec<String>,
@@ -68,7 +68,7 @@ impl Report {
             ratio,
             bar,
             holds: bar.and_then(|bar| ratio.map(|ratio| ratio <= bar)),
-            unit,
+            unit: unit.to_owned(),
             spread: figure.1,
             cpu_ms_per_item: figure.2,
         };
@@ -94,9 +94,23 @@ impl Report {
     /// # Errors
     /// When the file cannot be written.
     pub(super) fn write(&self, file: &str) -> Result<()> {
+        // Beside the stack's directory, which is wiped for every size.
+        let text = serde_json::to_string_pretty(self)?;
+        std::fs::write(data_directory()?.join(file), &text)?;
         let directory = data_directory()?.join("bench");
         std::fs::create_dir_all(&directory)?;
-        Ok(std::fs::write(directory.join(file), serde_json::to_string_pretty(self)?)?)
+        Ok(std::fs::write(directory.join(file), text)?)
+    }
+
+    /// What an earlier run wrote; nothing, if there was none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn read() -> Result<Self> {
+        match std::fs::read_to_string(data_directory()?.join("growth.json")) {
+            Ok(text) => Ok(serde_json::from_str(&text)?),
+            Err(_) => Ok(Self::default()),
+        }
     }
 
     /// The table and the verdict. Whether every bar holds is in it; the answer is whether there was anything.
