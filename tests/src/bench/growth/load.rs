@@ -32,16 +32,20 @@ fn functions(size: u64, shoppers: u64, now: Timestamp) -> String {
     )
 }
 
-/// Which indexes are made afterwards, by sorting: all that no foreign key needs.
+/// Which indexes are made afterwards, by sorting: all that no foreign key needs. As full as they are after years of
+/// insertions in no order: fuller ones would split all their pages just when they are measured.
 const LATER: &str = "
     WITH big AS (SELECT unnest(ARRAY['orders', 'purchases', 'transfers', 'delivery_keys'])::regclass AS id),
     kept AS (SELECT c.conindid AS id FROM pg_constraint c WHERE c.contype = 'f')
     SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname),
-           format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(c.oid))
+           format('ALTER TABLE %s ADD CONSTRAINT %I %s WITH (fillfactor = 70)', conrelid::regclass, conname, pg_get_constraintdef(c.oid)),
+           format('ALTER INDEX %s RESET (fillfactor)', conindid::regclass)
     FROM pg_constraint c
     WHERE c.contype IN ('p', 'u') AND c.conrelid IN (SELECT id FROM big) AND c.conindid NOT IN (SELECT id FROM kept)
     UNION ALL
-    SELECT format('DROP INDEX %s', indexrelid::regclass), pg_get_indexdef(indexrelid)
+    SELECT format('DROP INDEX %s', indexrelid::regclass),
+           regexp_replace(pg_get_indexdef(indexrelid), '( WHERE |$)', ' WITH (fillfactor = 70)\\1'),
+           format('ALTER INDEX %s RESET (fillfactor)', indexrelid::regclass)
     FROM pg_index
     WHERE indrelid IN (SELECT id FROM big) AND indexrelid NOT IN (SELECT conindid FROM pg_constraint)";
 
@@ -59,8 +63,8 @@ pub(super) async fn fill(url: &str, size: u64, future: u64) -> Result<()> {
     }
     let functions = functions(size, shoppers, Clock::System.now());
     sqlx::raw_sql(AssertSqlSafe(functions)).execute(&mut conn).await?;
-    let later: Vec<(String, String)> = sqlx::query_as(LATER).fetch_all(&mut conn).await?;
-    for (drop, _) in &later {
+    let later: Vec<(String, String, String)> = sqlx::query_as(LATER).fetch_all(&mut conn).await?;
+    for (drop, ..) in &later {
         sqlx::raw_sql(AssertSqlSafe(drop.clone())).execute(&mut conn).await?;
     }
     let statements: Vec<&str> = STATEMENTS.split("\n\n").skip(1).collect();
@@ -76,8 +80,8 @@ pub(super) async fn fill(url: &str, size: u64, future: u64) -> Result<()> {
     .execute(&mut conn)
     .await?;
     sqlx::raw_sql("INSERT INTO wallets (user_id) SELECT id FROM users ON CONFLICT (user_id) DO NOTHING").execute(&mut conn).await?;
-    for (_, create) in &later {
-        sqlx::raw_sql(AssertSqlSafe(create.clone())).execute(&mut conn).await?;
+    for statement in later.iter().flat_map(|(_, create, reset)| [create, reset]) {
+        sqlx::raw_sql(AssertSqlSafe(statement.clone())).execute(&mut conn).await.with_context(|| statement.clone())?;
     }
     sqlx::query(
         "UPDATE clicks SET user_id = pg_temp.shopper(place * ($1 / many))

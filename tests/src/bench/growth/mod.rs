@@ -112,8 +112,11 @@ async fn at(options: &Options, size: u64, future: u64, report: &mut Report) -> R
     let label = if future > 0 { format!("{size} + {future} future jobs") } else { size.to_string() };
     let before = sizes::of_hot_tables(&site.pool).await?;
     let mut series: BTreeMap<&str, [Series; 3]> = BTreeMap::new();
+    let mut jobs = Vec::new();
     for round in 0..=options.rounds {
         let taken = one_round(&site, options).await?;
+        let all = "SELECT pg_total_relation_size('jobs') / 1000000";
+        jobs.push(sqlx::query_scalar::<_, i64>(all).fetch_one(&site.pool).await?.to_string());
         // The first one warms up.
         for (step, samples) in taken.into_iter().filter(|_| round > 0) {
             let entry = series.entry(step).or_default();
@@ -129,6 +132,7 @@ async fn at(options: &Options, size: u64, future: u64, report: &mut Report) -> R
     report.sum(size);
     report.tell(format!("{label}: {} bytes a purchase", bytes.unsigned_abs() / size.max(1)));
     report.tell(sizes::compare(&label, &before, &after));
+    report.tell(format!("{label}: MB of jobs after each round: {}", jobs.join(" ")));
     report.tell(months::drop_under_load(&site, options.connections).await?);
     let begun = Instant::now();
     if options.no_whole_audit && size == options.sizes.iter().copied().max().unwrap_or_default() {
