@@ -61,12 +61,9 @@ pub struct Setting {
 /// # Errors
 /// [`StoreError`] when the database does not answer.
 pub async fn due(conn: &mut Conn) -> Result<Vec<Due>, StoreError> {
-    Ok(sqlx::query_as!(
-        Due,
-        r#"SELECT parent AS "parent!", month AS "month!", bytes AS "bytes!" FROM retention_due()"#
-    )
-    .fetch_all(conn)
-    .await?)
+    Ok(sqlx::query_as!(Due, r#"SELECT parent AS "parent!", month AS "month!", bytes AS "bytes!" FROM retention_due()"#)
+        .fetch_all(conn)
+        .await?)
 }
 
 /// How long what is kept.
@@ -82,8 +79,7 @@ pub async fn settings(conn: &mut Conn) -> Result<Vec<Setting>, StoreError> {
 /// # Errors
 /// [`StoreError`] when it is less than may be set, there is no such thing, or the role may not.
 pub async fn set(conn: &mut Conn, what: &str, months: i32) -> Result<(), StoreError> {
-    let changed =
-        sqlx::query!("UPDATE retention SET months = $2 WHERE what = $1", what, months).execute(conn).await?;
+    let changed = sqlx::query!("UPDATE retention SET months = $2 WHERE what = $1", what, months).execute(conn).await?;
     expect_rows("retention: set", 1, changed.rows_affected())
 }
 

@@ -109,7 +109,11 @@ async fn what_is_over_goes_and_what_is_open_or_needed_stays() -> Result<()> {
         assert_eq!(there(&world, "deliveries", "id", delivery.id).await?, stays, "delivery {index}");
         assert_eq!(there(&world, "delivery_results", "delivery_id", delivery.id).await?, stays, "result {index}");
         assert!(there(&world, "delivery_keys", "delivery_id", delivery.id).await?, "key {index}");
-        assert_eq!(there(&world, "reports", "delivery_id", delivery.id).await?, (1..=3).contains(&index), "report {index}");
+        assert_eq!(
+            there(&world, "reports", "delivery_id", delivery.id).await?,
+            (1..=3).contains(&index),
+            "report {index}"
+        );
     }
     assert_eq!(retention::apply(&keeper).await?, Applied::default(), "once more changes nothing");
 
@@ -177,7 +181,8 @@ async fn history_goes_except_of_jobs_that_live_and_digests_after_a_day() -> Resu
     let applied = retention::apply(&keeper(&world).await?).await?;
     assert_eq!((applied.dropped.len(), applied.kept, applied.forgotten), (2, 1, 2), "{applied:?}");
     assert_eq!((world.count("job_attempts").await?, world.count("jobs_done").await?), (1, 0));
-    let keys: Vec<String> = sqlx::query_scalar("SELECT key FROM delivery_keys ORDER BY 1").fetch_all(&world.pool).await?;
+    let keys: Vec<String> =
+        sqlx::query_scalar("SELECT key FROM delivery_keys ORDER BY 1").fetch_all(&world.pool).await?;
     assert_eq!(keys, ["id:1", "id:2", "id:3", "sha256:1"]);
     Ok(())
 }

@@ -333,9 +333,11 @@ async fn keeper() -> Line {
     };
     match tokio::time::timeout(WAIT, look).await {
         Ok(Ok((true, 0))) => line("retention", Status::Ok, "nothing that is over is still here"),
-        Ok(Ok((true, months))) => {
-            line("retention", Status::Warn, format!("{months} months are over and still here: clicknback retention show"))
-        }
+        Ok(Ok((true, months))) => line(
+            "retention",
+            Status::Warn,
+            format!("{months} months are over and still here: clicknback retention show"),
+        ),
         Ok(Ok((false, _))) => line("retention", Status::Fail, "KEEPER_DATABASE_URL: its role is not the keeper's"),
         Ok(Err(error)) => line("retention", Status::Warn, reason(&error)),
         Err(_) => line("retention", Status::Warn, "no answer within 5 s"),

@@ -58,7 +58,12 @@ const LATER: &str = "
 pub(super) async fn fill(url: &str, size: u64, future: u64) -> Result<()> {
     let mut conn = PgConnection::connect(url).await?;
     let shoppers = (size / EACH).max(1);
-    for setting in ["session_replication_role = replica", "synchronous_commit = off", "maintenance_work_mem = '1GB'", "timezone = 'UTC'"] {
+    for setting in [
+        "session_replication_role = replica",
+        "synchronous_commit = off",
+        "maintenance_work_mem = '1GB'",
+        "timezone = 'UTC'",
+    ] {
         sqlx::raw_sql(AssertSqlSafe(format!("SET {setting}"))).execute(&mut conn).await?;
     }
     let functions = functions(size, shoppers, Clock::System.now());
@@ -79,7 +84,9 @@ pub(super) async fn fill(url: &str, size: u64, future: u64) -> Result<()> {
     )
     .execute(&mut conn)
     .await?;
-    sqlx::raw_sql("INSERT INTO wallets (user_id) SELECT id FROM users ON CONFLICT (user_id) DO NOTHING").execute(&mut conn).await?;
+    sqlx::raw_sql("INSERT INTO wallets (user_id) SELECT id FROM users ON CONFLICT (user_id) DO NOTHING")
+        .execute(&mut conn)
+        .await?;
     for statement in later.iter().flat_map(|(_, create, reset)| [create, reset]) {
         sqlx::raw_sql(AssertSqlSafe(statement.clone())).execute(&mut conn).await.with_context(|| statement.clone())?;
     }

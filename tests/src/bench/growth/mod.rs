@@ -78,7 +78,10 @@ pub async fn run(options: &Options) -> Result<bool> {
         let future = if *size == largest { options.future } else { 0 };
         if !options.loaded {
             let room = sizes::free_bytes()?;
-            ensure!(room > size * BYTES_EACH + BYTES_LOG, "{size} purchases do not fit on the disk: {room} bytes are free");
+            ensure!(
+                room > size * BYTES_EACH + BYTES_LOG,
+                "{size} purchases do not fit on the disk: {room} bytes are free"
+            );
             fill(*size, future).await.with_context(|| format!("loading {size} purchases"))?;
         }
         if options.load {
@@ -102,7 +105,10 @@ async fn fill(size: u64, future: u64) -> Result<()> {
     site.release("dispatch").await?;
     let sealing = sealed(&site).await?;
     let each = bytes.unsigned_abs() / size.max(1);
-    eprintln!("{size}: loaded in {loading:.0?}, {} MB, {each} bytes a purchase; sealed in {sealing:.0?}", bytes / 1_000_000);
+    eprintln!(
+        "{size}: loaded in {loading:.0?}, {} MB, {each} bytes a purchase; sealed in {sealing:.0?}",
+        bytes / 1_000_000
+    );
     Ok(())
 }
 
@@ -136,7 +142,10 @@ async fn at(options: &Options, size: u64, future: u64, report: &mut Report) -> R
     report.tell(months::drop_under_load(&site, options.connections).await?);
     let begun = Instant::now();
     if options.no_whole_audit && size == options.sizes.iter().copied().max().unwrap_or_default() {
-        report.tell(format!("{label}: the whole audit was left out; open findings of the auditor: {}", findings(&site).await?));
+        report.tell(format!(
+            "{label}: the whole audit was left out; open findings of the auditor: {}",
+            findings(&site).await?
+        ));
     } else {
         site.audit().await?;
         report.tell(format!("{label}: the whole audit is clean after {:.0?}", begun.elapsed()));
@@ -166,10 +175,12 @@ async fn one_round(site: &Site, options: &Options) -> Result<Vec<(&'static str, 
     let mut taken = Vec::new();
     let requests = Arc::new(Orders::scattered().signed(site, items, cents)?);
     let before = Before::now(site).await?;
-    let load = generator::closed(site.install.ports.api, requests, options.connections, Duration::from_secs(600)).await?;
+    let load =
+        generator::closed(site.install.ports.api, requests, options.connections, Duration::from_secs(600)).await?;
     taken.push(("intake", before.samples(site, load.taken).await?));
     for (step, queue) in [("confirm", "confirm"), ("mature", "mature")] {
-        let due = format!("SELECT count(*) FROM jobs WHERE queue = '{queue}' AND run_at <= now() + interval '10 seconds'");
+        let due =
+            format!("SELECT count(*) FROM jobs WHERE queue = '{queue}' AND run_at <= now() + interval '10 seconds'");
         // What was confirmed last is on hold for two seconds.
         tokio::time::sleep(Duration::from_secs(3)).await;
         let waiting: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(due.clone())).fetch_one(&site.pool).await?;

@@ -36,9 +36,10 @@ const OLD: &str = "DO $$
 /// Says how long callers waited without a drop and with one.
 pub(super) async fn drop_under_load(site: &Site, connections: usize) -> Result<String> {
     sqlx::raw_sql(OLD).execute(&site.pool).await?;
-    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM deliveries WHERE id < uuid_at(now() - interval '28 months')")
-        .fetch_one(&site.pool)
-        .await?;
+    let rows: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM deliveries WHERE id < uuid_at(now() - interval '28 months')")
+            .fetch_one(&site.pool)
+            .await?;
     let quiet = send(site, connections).await?;
     let url = site.keeper_url()?;
     let keeper = db::connect_lazy(&url, "clicknback-keeper", 1)?;
@@ -49,9 +50,15 @@ pub(super) async fn drop_under_load(site: &Site, connections: usize) -> Result<S
     let (loud, applied) = (loud?, applied?);
     ensure!(applied.left.is_empty(), "a month was left: {applied:?}");
     let told = |load: &Load| -> Result<String> {
-        let at = |percent: usize| load.waits.get((load.waits.len() * percent / 100).min(load.waits.len().saturating_sub(1))).copied();
+        let at = |percent: usize| {
+            load.waits.get((load.waits.len() * percent / 100).min(load.waits.len().saturating_sub(1))).copied()
+        };
         let longest = load.waits.last().context("nothing was sent")?;
-        Ok(format!("p50 {:.1?} p99 {:.1?} longest {longest:.1?}", at(50).unwrap_or_default(), at(99).unwrap_or_default()))
+        Ok(format!(
+            "p50 {:.1?} p99 {:.1?} longest {longest:.1?}",
+            at(50).unwrap_or_default(),
+            at(99).unwrap_or_default()
+        ))
     };
     Ok(format!(
         "{} months with {rows} deliveries dropped ({} MB) under {connections} callers: {}; without: {}",

@@ -45,18 +45,28 @@ impl Report {
 
     /// The three stations together.
     pub(super) fn sum(&mut self, size: u64) {
-        let of = |step: &&str| self.rows.iter().find(|row| row.size == size && row.scenario == **step && row.unit == CPU);
+        let of =
+            |step: &&str| self.rows.iter().find(|row| row.size == size && row.scenario == **step && row.unit == CPU);
         let parts: Vec<&Row> = STEPS.iter().filter_map(of).collect();
         let mut by_process: BTreeMap<String, f64> = BTreeMap::new();
         for (name, used) in parts.iter().flat_map(|row| &row.cpu_ms_per_item) {
             *by_process.entry(name.clone()).or_default() += used;
         }
-        let (sum, spread) = (parts.iter().map(|row| row.ours).sum(), parts.iter().map(|row| row.spread).fold(0.0, f64::max));
+        let (sum, spread) =
+            (parts.iter().map(|row| row.ours).sum(), parts.iter().map(|row| row.spread).fold(0.0, f64::max));
         self.put(size, WHOLE, CPU, (sum, spread, by_process), true);
     }
 
-    fn put(&mut self, size: u64, step: &str, unit: &'static str, figure: (f64, f64, BTreeMap<String, f64>), barred: bool) {
-        let first = self.rows.iter().find(|row| row.scenario == step && row.unit == unit).map(|row| (row.ours, row.size));
+    fn put(
+        &mut self,
+        size: u64,
+        step: &str,
+        unit: &'static str,
+        figure: (f64, f64, BTreeMap<String, f64>),
+        barred: bool,
+    ) {
+        let first =
+            self.rows.iter().find(|row| row.scenario == step && row.unit == unit).map(|row| (row.ours, row.size));
         let ratio = first.filter(|(ours, _)| *ours > 0.0).map(|(ours, _)| figure.0 / ours);
         let bar = first.filter(|_| barred).map(|_| BAR);
         let row = Row {
@@ -132,6 +142,13 @@ impl Row {
         let holds = self.holds.map(|holds| if holds { "  holds" } else { "  DOES NOT HOLD" }).unwrap_or_default();
         let parts: Vec<String> = self.cpu_ms_per_item.iter().map(|(name, used)| format!("{name} {used:.3}")).collect();
         let spread = format!("±{:.0}%", self.spread * 50.0);
-        format!("{:<26}{:>10}{:>9.3} {} {spread:>5}{ratio}{holds}  {}", self.scenario, self.size, self.ours, self.unit, parts.join("  "))
+        format!(
+            "{:<26}{:>10}{:>9.3} {} {spread:>5}{ratio}{holds}  {}",
+            self.scenario,
+            self.size,
+            self.ours,
+            self.unit,
+            parts.join("  ")
+        )
     }
 }

@@ -25,12 +25,24 @@ impl Others {
     /// Starts `many` of a program with the environment of a process of the stack, and what is told besides.
     fn start(program: &str, many: usize, like: Identity, told: &[(&str, String)]) -> Result<Self> {
         let environment = std::fs::read_to_string(format!("/proc/{}/environ", like.pid))?;
-        let environment: BTreeMap<&str, &str> = environment.split('\0').filter_map(|pair| pair.split_once('=')).collect();
+        let environment: BTreeMap<&str, &str> =
+            environment.split('\0').filter_map(|pair| pair.split_once('=')).collect();
         let mut started = Self(Vec::new());
         for _ in 0..many {
             let mut command = Command::new(programs()?.join(program));
-            command.env_clear().envs(&environment).env("LISTEN_PRIVATE", "127.0.0.1:0").envs(told.iter().map(|(n, v)| (n, v)));
-            started.0.push(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().context(program.to_owned())?);
+            command
+                .env_clear()
+                .envs(&environment)
+                .env("LISTEN_PRIVATE", "127.0.0.1:0")
+                .envs(told.iter().map(|(n, v)| (n, v)));
+            started.0.push(
+                command
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .spawn()
+                    .context(program.to_owned())?,
+            );
         }
         Ok(started)
     }
@@ -130,7 +142,9 @@ async fn ready(port: u16) -> Result<()> {
 async fn drain(site: &Site, program: &str, queue: &str, many: usize) -> Result<f64> {
     tokio::time::sleep(Duration::from_secs(3)).await;
     let due = format!("SELECT count(*) FROM jobs WHERE queue = '{queue}' AND run_at <= now() + interval '10 seconds'");
-    let due = async || anyhow::Ok(sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(due.clone())).fetch_one(&site.pool).await?);
+    let due = async || {
+        anyhow::Ok(sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(due.clone())).fetch_one(&site.pool).await?)
+    };
     // Started while the queue is paused, so that they begin together.
     sqlx::query("UPDATE queues SET paused = true WHERE name = $1").bind(queue).execute(&site.pool).await?;
     let like = *site.processes()?.get("dispatch").context("dispatch")?;

@@ -32,7 +32,10 @@ pub(super) fn compare(label: &str, before: &[Size], after: &[Size]) -> String {
     let mega = |bytes: i64| format!("{}.{}", bytes / 1_000_000, bytes / 100_000 % 10);
     let mut text = format!("{label}: MB of table and indexes before → after, dead rows");
     for ((name, table, indexes, _), (_, table_after, indexes_after, dead)) in before.iter().zip(after) {
-        let (from, to) = (format!("{}+{}", mega(*table), mega(*indexes)), format!("{}+{}", mega(*table_after), mega(*indexes_after)));
+        let (from, to) = (
+            format!("{}+{}", mega(*table), mega(*indexes)),
+            format!("{}+{}", mega(*table_after), mega(*indexes_after)),
+        );
         text.push_str(&format!("; {name} {from} → {to}, {dead}"));
     }
     text
