@@ -8,7 +8,7 @@ use tests::bench::reference;
 use tests::demo::run::{self, Options};
 use tests::load::{self, reads};
 use tests::stack::{Profile, command, supervise};
-use tests::{controls, crash_points, measure, torture};
+use tests::{bench, controls, crash_points, measure, torture};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -45,6 +45,10 @@ enum Command {
     Demo(Options),
     /// Break everything at seeded moments under a seeded load, and judge what is left
     Torture(torture::Options),
+    /// Measure a stack of its own beside references
+    Bench(bench::Options),
+    /// Measure what a purchase costs when there are many of them
+    Growth(bench::growth::Options),
     /// Measure a stack that is up: idle latency, memory, a backlog drained
     Measure(measure::Options),
     /// Fill the database of a stack that is up with years of purchases
@@ -108,6 +112,20 @@ async fn main() -> Result<ExitCode> {
         }
         Command::Torture(options) => {
             if torture::run(&options).await? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Command::Bench(options) => {
+            if bench::run(&options).await? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Command::Growth(options) => {
+            if bench::growth::run(&options).await? {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE
