@@ -68,9 +68,16 @@ pub async fn begin(pool: &PgPool, now: Timestamp, forced: bool, reason: &str) ->
     recovery::doubt(&mut tx, now, &Room::closed(), &unbegun).await?;
     let stop = Uuid::now_v7();
     let cause = format!("a new epoch: {reason}; the bank's statement is to be compared with the books");
-    sqlx::query!("INSERT INTO payout_stops (id, cause, since, origin) VALUES ($1, $2, $3, 'epoch')", stop, cause, now)
-        .execute(&mut *tx)
-        .await?;
+    let stopped = sqlx::query!(
+        "INSERT INTO payout_stops (id, cause, since, origin, watched)
+         SELECT $1, $2, $3, 'epoch', watched FROM rescue_clock",
+        stop,
+        cause,
+        now,
+    )
+    .execute(&mut *tx)
+    .await?;
+    expect_rows("stop first sends", 1, stopped.rows_affected())?;
     let record = Record {
         actor: Actor::System,
         action: "AUDIT_EPOCH_BEGUN",

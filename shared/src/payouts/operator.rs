@@ -192,14 +192,14 @@ pub async fn stops(conn: &mut Conn) -> Result<Vec<Stop>, StoreError> {
 pub async fn lift_stop(conn: &mut Conn, now: Timestamp, id: Uuid, agreed: &Agreed<'_>) -> Result<(), OperatorError> {
     need_two(conn, agreed).await?;
     let since = sqlx::query_scalar!(
-        "SELECT since FROM payout_stops WHERE id = $1 AND lifted_at IS NULL AND origin = 'epoch'",
+        r#"SELECT watched AS "watched!" FROM payout_stops WHERE id = $1 AND lifted_at IS NULL AND origin = 'epoch'"#,
         id
     )
     .fetch_optional(&mut *conn)
     .await
     .map_err(StoreError::from)?;
     if let Some(since) = since {
-        let waiting = recovery::waiting(conn, since).await?;
+        let waiting = recovery::waiting(conn, &since).await?;
         if !waiting.is_empty() {
             return Err(OperatorError::NotCompared(waiting));
         }

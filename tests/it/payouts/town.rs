@@ -217,6 +217,15 @@ impl Town {
         let _ = self.desk.work(&claimed).await.unwrap();
     }
 
+    /// As if a dispatch had watched for so long.
+    pub(super) async fn watch(&self, interval: &str) {
+        sqlx::query("UPDATE rescue_clock SET watched = watched + $1::text::interval")
+            .bind(interval)
+            .execute(&self.db.pool)
+            .await
+            .unwrap();
+    }
+
     pub(super) async fn read_statement(&self) -> payouts::Booked {
         let desk = &self.desk;
         statement::read(&desk.pool, &desk.clock, &desk.room, &*desk.rail).await.unwrap().0

@@ -80,13 +80,14 @@ pub async fn read<R: Rail>(pool: &PgPool, clock: &Clock, room: &Room, rail: &R) 
     let name = rail.about().name;
     let after = payouts::cursor(&mut *pool.acquire().await?, name).await?;
     // Whoever was sent before this moment, less what a bank takes to carry it out, is on the lines up to its end.
-    let asked_at = clock.now();
+    let asked_at = payouts::recovery::watched(&mut *pool.acquire().await?).await?;
     let movements = torture::around("bank.statement", rail.movements(after)).await?;
     if movements.is_empty() {
         let about = rail.about();
-        let settled = asked_at - about.terms.deadline - about.booked_within;
+        let settled = about.terms.deadline + about.booked_within;
         let conn = &mut *pool.acquire().await?;
-        torture::around("bank.note_complete", payouts::recovery::complete_to(conn, name, settled)).await?;
+        let noted = payouts::recovery::note_complete(conn, name, &asked_at, settled);
+        torture::around("bank.note_complete", noted).await?;
         return Ok((Booked::default(), Pushes::default()));
     }
     let mut pushes = Pushes::default();

@@ -7,6 +7,7 @@
 
 pub mod adopt;
 
+use sqlx::postgres::types::PgInterval;
 use time::Duration;
 use uuid::Uuid;
 
@@ -181,7 +182,7 @@ async fn is_silent(conn: &mut Conn, payout: &Payout) -> Result<bool, StoreError>
     Ok(sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT FROM bank_cursors
                           WHERE rail = $1
-                            AND complete_to >= (SELECT started_at FROM audit_epochs ORDER BY n DESC LIMIT 1))
+                            AND complete_to >= (SELECT max(watched) FROM payout_stops WHERE origin = 'epoch'))
                   AND NOT EXISTS (SELECT FROM bank_movements WHERE rail = $1 AND key = $2) AS "silent!""#,
         payout.rail,
         store::key(payout.id),
@@ -202,30 +203,45 @@ pub async fn is_open(conn: &mut Conn) -> Result<bool, StoreError> {
     .await?)
 }
 
-/// Notes, while the stop of an epoch is live, that whatever was sent to this rail by `to` is on the lines read.
+/// Where time stands that goes on only while it is watched ([`crate::jobs::rescue::look`]): no clock's jump moves it.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer.
+pub async fn watched(conn: &mut Conn) -> Result<PgInterval, StoreError> {
+    Ok(sqlx::query_scalar!("SELECT watched FROM rescue_clock").fetch_one(conn).await?)
+}
+
+/// Notes, while the stop of an epoch is live, that whatever was sent to this rail by `asked_at` ([`watched`]) less
+/// `settled` is on the lines read. What was noted before stays if it was later.
 ///
 /// # Errors
 /// [`StoreError`] when the database refuses.
-pub async fn complete_to(conn: &mut Conn, rail: &str, to: Timestamp) -> Result<(), StoreError> {
+pub async fn note_complete(
+    conn: &mut Conn,
+    rail: &str,
+    asked_at: &PgInterval,
+    settled: Duration,
+) -> Result<(), StoreError> {
     sqlx::query!(
-        "UPDATE bank_cursors SET complete_to = $2
+        "UPDATE bank_cursors SET complete_to = GREATEST(complete_to, $2::interval - make_interval(secs => $3))
          WHERE rail = $1 AND EXISTS (SELECT FROM payout_stops WHERE lifted_at IS NULL AND origin = 'epoch')",
         rail,
-        to,
+        asked_at,
+        settled.as_seconds_f64(),
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// Why the stop of an epoch that began at `since` cannot be lifted yet; empty when it can.
+/// Why the stop of an epoch that began at `since` ([`watched`]) cannot be lifted yet; empty when it can.
 ///
 /// # Errors
 /// [`StoreError`] when the database refuses.
-pub async fn waiting(conn: &mut Conn, since: Timestamp) -> Result<Vec<String>, StoreError> {
+pub async fn waiting(conn: &mut Conn, since: &PgInterval) -> Result<Vec<String>, StoreError> {
     let mut reasons = Vec::new();
     let behind = sqlx::query!(
-        r#"SELECT rails.rail AS "rail!", complete_to
+        r#"SELECT rails.rail AS "rail!", CEIL(EXTRACT(EPOCH FROM $1::interval - complete_to))::bigint AS left
            FROM (SELECT rail FROM bank_cursors UNION SELECT rail FROM payouts WHERE rail <> $2) AS rails
            LEFT JOIN bank_cursors USING (rail)
            WHERE complete_to IS NULL OR complete_to < $1
@@ -236,8 +252,8 @@ pub async fn waiting(conn: &mut Conn, since: Timestamp) -> Result<Vec<String>, S
     .fetch_all(&mut *conn)
     .await?;
     for row in behind {
-        reasons.push(match row.complete_to {
-            Some(to) => format!("the statement of {} is read up to {to}, the epoch began at {since}", row.rail),
+        reasons.push(match row.left {
+            Some(left) => format!("what was under way to {} may take {left} s more to be on its statement", row.rail),
             None => format!("the statement of {} has not been read to its end (does payout run?)", row.rail),
         });
     }
