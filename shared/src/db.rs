@@ -139,11 +139,34 @@ pub async fn commit(tx: Tx<'_>, name: &'static str) -> Result<(), sqlx::Error> {
 /// # Errors
 /// When the URL cannot be read. The first connection is made when it is needed.
 pub fn connect_lazy(database_url: &str, application_name: &str, max_connections: u32) -> Result<PgPool, sqlx::Error> {
+    connect(database_url, application_name, max_connections, "auto")
+}
+
+/// As [`connect_lazy`], for a process whose statements are few and always the same: each is planned once a connection.
+/// Left to itself PostgreSQL plans those over arrays anew every time, which costs more than to execute them for one job.
+///
+/// # Errors
+/// As [`connect_lazy`].
+pub fn connect_lazy_planning_once(
+    database_url: &str,
+    application_name: &str,
+    max_connections: u32,
+) -> Result<PgPool, sqlx::Error> {
+    connect(database_url, application_name, max_connections, "force_generic_plan")
+}
+
+fn connect(
+    database_url: &str,
+    application_name: &str,
+    max_connections: u32,
+    plan_cache_mode: &str,
+) -> Result<PgPool, sqlx::Error> {
     let options: PgConnectOptions = database_url.parse()?;
     let options = options.application_name(application_name).options([
         ("timezone", "UTC"),
         ("enable_seqscan", "off"),
         ("jit", "off"),
+        ("plan_cache_mode", plan_cache_mode),
         ("idle_in_transaction_session_timeout", "5s"),
         ("lock_timeout", "10s"),
         ("statement_timeout", "30s"),
