@@ -1,6 +1,8 @@
 //! How much is under work at once. What finds no place is answered 503 with `Retry-After` at once: nobody waits in a
 //! queue without end, and what was taken on is finished.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use shared::config::{self, ConfigError};
+use shared::limits::household;
 use shared::users::Hashers;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -25,7 +28,7 @@ pub struct Capacity {
     pub passwords: usize,
     /// Passwords waiting for that (`PASSWORDS_WAITING`).
     pub passwords_waiting: usize,
-    /// Bytes of bodies in memory while they are read (`BODY_MEMORY_MIB`).
+    /// Bytes of bodies in memory while they are read, half of them for one address (`BODY_MEMORY_MIB`).
     pub body_bytes: usize,
     /// How long a body may take to arrive (`BODY_SECONDS`).
     pub body_time: Duration,
@@ -69,8 +72,7 @@ pub struct Places {
     deliveries: Class,
     /// Probes anyone may ask for take a connection to the database: two at once are enough.
     pub(crate) probes: Semaphore,
-    /// A permit is a byte of a body.
-    bodies: Arc<Semaphore>,
+    bodies: Arc<Bodies>,
     pub(crate) body_time: Duration,
     /// Hashes passwords.
     pub hashers: Hashers,
@@ -84,7 +86,7 @@ impl Places {
             calls: Class::new("call", capacity.calls),
             deliveries: Class::new("delivery", capacity.deliveries),
             probes: Semaphore::new(2),
-            bodies: Arc::new(Semaphore::new(capacity.body_bytes.min(Semaphore::MAX_PERMITS))),
+            bodies: Arc::new(Bodies::new(capacity.body_bytes)),
             body_time: capacity.body_time,
             hashers: Hashers::new(capacity.passwords, capacity.passwords_waiting),
         }
@@ -95,16 +97,75 @@ impl Places {
         self.deliveries.take()
     }
 
-    /// Memory for so many more bytes of a body, in addition to what is held already.
-    pub(crate) fn hold(&self, bytes: usize, held: &mut Option<OwnedSemaphorePermit>) -> Result<(), Problem> {
-        let more =
-            u32::try_from(bytes).ok().and_then(|bytes| Arc::clone(&self.bodies).try_acquire_many_owned(bytes).ok());
+    /// Memory for a body that comes from an address; without one (a proxy that names nobody) it counts among all only.
+    pub(crate) fn body(&self, from: Option<IpAddr>) -> Memory {
+        Memory { bodies: Arc::clone(&self.bodies), from: from.map(household), taken: None }
+    }
+}
+
+/// Memory for bodies, all together and by address: whoever sends slowly from one address must not take all of it.
+#[derive(Debug)]
+struct Bodies {
+    /// A permit is a byte.
+    all: Arc<Semaphore>,
+    share: usize,
+    /// No entry is zero, so there are never more than connections.
+    by_address: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Bodies {
+    fn new(bytes: usize) -> Self {
+        let bytes = bytes.min(Semaphore::MAX_PERMITS);
+        Self { all: Arc::new(Semaphore::new(bytes)), share: bytes / 2, by_address: Mutex::default() }
+    }
+}
+
+/// What one body takes until this is gone.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    bodies: Arc<Bodies>,
+    from: Option<IpAddr>,
+    taken: Option<OwnedSemaphorePermit>,
+}
+
+impl Memory {
+    /// Takes so many bytes more.
+    ///
+    /// # Errors
+    /// 503 when they are not free.
+    pub(crate) fn take(&mut self, bytes: usize) -> Result<(), Problem> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let all = Arc::clone(&self.bodies.all);
+        let more = u32::try_from(bytes).ok().and_then(|bytes| all.try_acquire_many_owned(bytes).ok());
         let more = more.ok_or_else(|| shed("body"))?;
-        match held {
-            Some(held) => held.merge(more),
-            None => *held = Some(more),
+        if let Some(from) = self.from {
+            let mut by_address = self.bodies.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+            let theirs = by_address.get(&from).copied().unwrap_or_default().saturating_add(bytes);
+            if theirs > self.bodies.share {
+                return Err(shed("body"));
+            }
+            by_address.insert(from, theirs);
+        }
+        match &mut self.taken {
+            Some(taken) => taken.merge(more),
+            None => self.taken = Some(more),
         }
         Ok(())
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let (Some(from), Some(taken)) = (self.from, &self.taken) else { return };
+        let mut by_address = self.bodies.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(theirs) = by_address.get_mut(&from) {
+            *theirs = theirs.saturating_sub(taken.num_permits());
+            if *theirs == 0 {
+                by_address.remove(&from);
+            }
+        }
     }
 }
 
@@ -175,13 +236,29 @@ mod tests {
     #[test]
     fn memory_of_bodies_is_held_together_and_given_back_together() {
         let places = Places::new(&Capacity { body_bytes: 100, ..Capacity::default() });
-        let (mut first, mut second) = (None, None);
-        places.hold(60, &mut first).unwrap();
-        places.hold(30, &mut first).unwrap();
-        assert!(places.hold(11, &mut second).is_err());
-        places.hold(10, &mut second).unwrap();
+        let (mut first, mut second) = (places.body(None), places.body(None));
+        first.take(60).unwrap();
+        first.take(30).unwrap();
+        assert!(second.take(11).is_err());
+        second.take(10).unwrap();
         drop(first);
-        assert_eq!(places.bodies.available_permits(), 90);
+        assert_eq!(places.bodies.all.available_permits(), 90);
+    }
+
+    #[test]
+    fn one_address_takes_half_of_the_memory_of_bodies() {
+        let places = Places::new(&Capacity { body_bytes: 100, ..Capacity::default() });
+        let (home, other) = (Some("10.0.0.1".parse().unwrap()), Some("10.0.0.2".parse().unwrap()));
+        let (mut one, mut two, mut guest) = (places.body(home), places.body(home), places.body(other));
+        one.take(30).unwrap();
+        assert!(two.take(21).is_err());
+        assert_eq!(places.bodies.all.available_permits(), 70, "what was refused is free");
+        two.take(20).unwrap();
+        guest.take(50).unwrap();
+        assert!(places.body(None).take(1).is_err());
+        drop((one, two, guest));
+        assert!(places.bodies.by_address.lock().unwrap().is_empty());
+        assert_eq!(places.bodies.all.available_permits(), 100);
     }
 
     #[tokio::test]

@@ -60,6 +60,11 @@ async fn planted_faults_are_found_and_named() -> Result<()> {
             "UPDATE transfers SET debit_account = 'fees' WHERE code = 'track'",
             vec![cashback, (Class::Money, "a transfer moves between the accounts of its code")],
         ),
+        (
+            "a movement under another subject",
+            "UPDATE transfers SET subject_id = md5(id::text)::uuid WHERE code = 'track'",
+            vec![(Class::Money, "what moves a purchase's cashback has the purchase as its subject")],
+        ),
         ("an edited cashback", "UPDATE purchases SET cashback_amount = 1 WHERE state = 'pending'", vec![cap, cashback]),
         ("an edited cap", "UPDATE cashback_caps SET used = 1", vec![cap]),
         (

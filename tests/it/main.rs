@@ -31,5 +31,6 @@ mod packaging;
 mod payouts;
 mod privileges;
 mod reference;
+mod retention;
 mod row_budget;
 mod sandbox_bank;

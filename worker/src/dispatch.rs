@@ -106,7 +106,9 @@ impl Dispatch {
         Self { context, hinted: Notify::new(), more: AtomicBool::new(true), ended: Mutex::default() }
     }
 
-    /// Fills each list up to its cap with due jobs that are in none; answers how many were pushed.
+    /// Fills each list that is under half its cap up to it, with due jobs that are in none; answers how many were pushed.
+    ///
+    /// Looking for them passes over all that is pushed or claimed, so it is done for many at a time.
     ///
     /// # Errors
     /// When Redis or PostgreSQL does not answer.
@@ -121,8 +123,9 @@ impl Dispatch {
                 .into_iter()
                 .filter(|settings| !settings.paused)
                 .map(|settings| {
-                    let waiting = waiting.get(&settings.queue).copied().unwrap_or(0);
-                    (settings.queue, settings.cap().saturating_sub(waiting).min(REFILL_CHUNK))
+                    let (waiting, cap) = (waiting.get(&settings.queue).copied().unwrap_or(0), settings.cap());
+                    let room = if waiting < cap.div_ceil(2) { (cap - waiting).min(REFILL_CHUNK) } else { 0 };
+                    (settings.queue, room)
                 })
                 .collect();
             let open: Vec<_> = rooms.iter().copied().filter(|(_, room)| *room > 0).collect();

@@ -102,7 +102,7 @@ impl Held {
     /// Whether it is worth asking Redis: a few free places at a time would make many small claims.
     #[must_use]
     pub fn has_good_room(&self) -> bool {
-        self.room() > self.concurrency.load(Ordering::Relaxed) / 8
+        self.room() > self.concurrency.load(Ordering::Relaxed) / 4
     }
 
     /// Returns when something was released or set since it last returned. For one waiter.

@@ -99,9 +99,10 @@ impl Process {
     ) -> Result<Self> {
         // With the process id, so that whoever looks at PostgreSQL's sessions knows whose each is.
         let name = format!("clicknback-{role}/{}", pid());
-        let pool = db::connect_lazy(&settings.database_url, &name, settings.connections).context("DATABASE_URL")?;
+        let pool = db::connect_lazy_planning_once(&settings.database_url, &name, settings.connections)
+            .context("DATABASE_URL")?;
         // Of its own, so that a busy stage never delays a heartbeat.
-        let heart = db::connect_lazy(&settings.database_url, &name, 2).context("DATABASE_URL")?;
+        let heart = db::connect_lazy_planning_once(&settings.database_url, &name, 2).context("DATABASE_URL")?;
         let pusher = Pusher::connect(&settings.redis_url, heart.clone()).await.context("REDIS_URL")?;
         let worker = WorkerId::new();
         let introduction = Introduction { id: worker, role: role.to_owned(), host: host(), pid: pid() };

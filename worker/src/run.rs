@@ -193,6 +193,7 @@ impl<S: CallStage> Run for CallRun<S> {
     }
 
     fn run(self: Arc<Self>, job: Claimed) -> BoxFuture<'static, ()> {
+        let span = span(self.queue(), &job);
         async move {
             // A process that stops does not wait for company: what has not started goes back.
             let stop = self.desk.stop.clone();
@@ -210,6 +211,7 @@ impl<S: CallStage> Run for CallRun<S> {
                 }
             }
         }
+        .instrument(span)
         .boxed()
     }
 }
@@ -242,18 +244,18 @@ impl Desk {
     }
 }
 
-/// The span of a job carries the trace of what caused it.
-pub fn in_span(run: Arc<dyn Run>, job: Claimed) -> impl Future<Output = ()> + Send {
-    let span = tracing::info_span!(
+/// The span of a job by itself carries the trace of what caused it. Jobs that share a transaction have none: nothing is
+/// said about one of them before it has failed, and then its ids are said.
+fn span(queue: Queue, job: &Claimed) -> tracing::Span {
+    tracing::info_span!(
         "job",
-        queue = run.queue().as_str(),
+        queue = queue.as_str(),
         kind = job.kind.as_str(),
         id = %job.id,
         subject = %job.subject_id,
         fence = job.fence,
         traceparent = job.traceparent.as_deref(),
-    );
-    run.run(job).instrument(span)
+    )
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> StoreError {

@@ -21,7 +21,7 @@ use crate::feed::Feed;
 use crate::held::Held;
 use crate::process::{self, Process, Settings};
 use crate::returns::{self, Returns};
-use crate::run::{CallRun, Desk, Run, SetRun, in_span};
+use crate::run::{CallRun, Desk, Run, SetRun};
 use crate::stage::{CallStage, SetStage};
 
 /// Claims that nobody here knows of are looked for this often.
@@ -117,7 +117,7 @@ async fn serve(settings: &Settings, process: Process, desk: Desk, run: Arc<dyn R
             // On tasks of their own: a job that computes does not stop its neighbours.
             .parallelize(tokio::spawn)
             .catch_panic()
-            .build(move |job: Claimed| in_span(Arc::clone(&run), job))
+            .build(move |job: Claimed| Arc::clone(&run).run(job))
     });
     let control = monitor.context();
     let mut working = tokio::spawn(monitor.run());

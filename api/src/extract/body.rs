@@ -63,7 +63,8 @@ impl<T: Input> FromRequestParts<AppState> for Query<T> {
 /// The headers and the whole body of a call.
 async fn receive(request: Request, state: &AppState) -> Result<(HeaderMap, Payload), Problem> {
     let (mut head, body) = request.into_parts();
-    let receiving = payload::read(&state.places, &head.headers, body, LARGEST);
+    let from = state.proxies.caller(&head.headers, &head.extensions);
+    let receiving = payload::read(&state.places, from, &head.headers, body, LARGEST);
     let payload = match head.extensions.remove::<Place>() {
         Some(place) => place.lent(receiving).await?,
         None => receiving.await?,

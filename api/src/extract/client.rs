@@ -53,6 +53,12 @@ impl TrustedProxies {
         client
     }
 
+    /// As [`TrustedProxies::client`]; none when that is a proxy, which stands for many callers.
+    #[must_use]
+    pub fn caller(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
+        Some(self.client(headers, extensions)).filter(|address| !self.trusts(*address))
+    }
+
     /// Whether this is a proxy that stands for many callers.
     #[must_use]
     pub fn trusts(&self, address: IpAddr) -> bool {

@@ -80,7 +80,8 @@ async fn admit(state: &AppState, name: &str, secret: Option<String>, request: Re
     let (head, body) = request.into_parts();
     let (source, adapter) = find(state, name)?;
     check_method(adapter, secret.is_some(), &head.method)?;
-    let payload = payload::read(&state.places, &head.headers, body, LARGEST).await?;
+    let from = state.proxies.caller(&head.headers, &head.extensions);
+    let payload = payload::read(&state.places, from, &head.headers, body, LARGEST).await?;
     let now = state.clock.now();
     let address = state.proxies.client(&head.headers, &head.extensions);
     let limited =

@@ -65,7 +65,9 @@ async fn look(pool: &PgPool, now: Timestamp) -> Result<(Passed, jobs::Orphans), 
     }
     let [wallet, purchase, payout] = subjects.in_turn(&mut tx, [stand.wallet, stand.purchase, stand.payout]).await?;
     rules::money(&mut tx, &subjects, &mut found).await?;
-    let seal = seal::verify_in_turn(&mut tx, stand.seal, &mut found).await?;
+    let more = news.rows == ROWS;
+    // While there is more news, another pass follows at once: old seals can wait for the last one.
+    let seal = if more { stand.seal } else { seal::verify_in_turn(&mut tx, stand.seal, &mut found).await? };
     let orphans = jobs::orphans(&mut tx, &subjects).await?;
     found.extend(orphans.violations());
     let late = jobs::standing(&mut tx, now, &mut found).await?;
@@ -87,5 +89,5 @@ async fn look(pool: &PgPool, now: Timestamp) -> Result<(Passed, jobs::Orphans), 
     .execute(&mut *tx)
     .await?;
     commit(tx, "auditor.pass").await?;
-    Ok((Passed { rows: news.rows, more: news.rows == ROWS, new, pushes: Pushes::default() }, orphans))
+    Ok((Passed { rows: news.rows, more, new, pushes: Pushes::default() }, orphans))
 }

@@ -20,7 +20,7 @@ macro_rules! rows {
     };
 }
 
-/// New transfers move between the accounts of their codes.
+/// New transfers move between the accounts of their codes, and a purchase's name it as their subject.
 pub(super) async fn accounts(conn: &mut Conn, news: News, found: &mut Vec<Violation>) -> Result<(), StoreError> {
     rows!(
         found,
@@ -37,6 +37,18 @@ pub(super) async fn accounts(conn: &mut Conn, news: News, found: &mut Vec<Violat
              ('return_fee', 'fees', 'rewards'), ('grant', 'rewards', 'available'), ('forgive', 'rewards', 'owed'),
              ('forfeit', 'available', 'rewards'), ('open', 'rewards', 'pending'), ('open', 'rewards', 'available'),
              ('open', 'rewards', 'paid'))",
+        news.from.to_string(),
+        news.to.to_string()
+    );
+    // A purchase's transfers are looked up as those of their subject.
+    rows!(
+        found,
+        conn,
+        "what moves a purchase's cashback has the purchase as its subject",
+        "SELECT id::text AS id, format('%s of purchase %s, subject %s', code, purchase_id, subject_id) AS detail
+         FROM transfers
+         WHERE xact >= $1::text::xid8 AND xact < $2::text::xid8 AND purchase_id <> subject_id
+           AND code IN ('track', 'adjust_up', 'adjust_down', 'reverse', 'clawback', 'mature')",
         news.from.to_string(),
         news.to.to_string()
     );
@@ -111,23 +123,19 @@ async fn of_purchases(conn: &mut Conn, purchases: &[Uuid], found: &mut Vec<Viola
         found,
         conn,
         "a purchase's transfers equal its cashback",
-        "WITH asked AS MATERIALIZED (
-             SELECT id, user_id, cashback_amount, cashback_state FROM purchases WHERE id = ANY ($1)
-         ), moved AS (
-             SELECT purchase_id,
+        "WITH moved AS (
+             SELECT subject_id,
                     sum(CASE WHEN debit_account = 'rewards' THEN amount WHEN credit_account = 'rewards' THEN -amount
                              ELSE 0 END) AS given,
                     sum(CASE WHEN credit_account = 'pending' THEN amount WHEN debit_account = 'pending' THEN -amount
                              ELSE 0 END) AS pending
-             FROM transfers
-             WHERE user_id = ANY (ARRAY(SELECT DISTINCT user_id FROM asked)) AND purchase_id = ANY ($1)
-               AND code <> 'return_fee'
-             GROUP BY purchase_id
+             FROM transfers WHERE subject_id = ANY ($1) GROUP BY subject_id
          )
          SELECT p.id::text AS id,
                 format('cashback %s (%s), given %s, pending %s', p.cashback_amount, coalesce(p.cashback_state, 'none'),
                        coalesce(m.given, 0), coalesce(m.pending, 0)) AS detail
-         FROM asked p LEFT JOIN moved m ON m.purchase_id = p.id
+         FROM (SELECT id, cashback_amount, cashback_state FROM purchases WHERE id = ANY ($1)) p
+         LEFT JOIN moved m ON m.subject_id = p.id
          WHERE coalesce(m.given, 0) <> p.cashback_amount
             OR coalesce(m.pending, 0) <> CASE WHEN p.cashback_state = 'pending' THEN p.cashback_amount ELSE 0 END",
         purchases

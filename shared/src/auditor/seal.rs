@@ -12,7 +12,7 @@ use crate::ledger::audit::{Class, Violation};
 /// Rows of one seal; its last transaction is sealed to its end.
 const ROWS: i64 = 50_000;
 /// Rows of old seals that are read again by each pass, in turn.
-const ROWS_IN_TURN: i64 = 20_000;
+const ROWS_IN_TURN: i64 = 5_000;
 /// Seals verified together.
 const SEALS: i64 = 500;
 

@@ -232,10 +232,13 @@ async fn attend<S, B>(
     let service = service_fn(move |mut request: Request<Incoming>| {
         let answering = calls.begin();
         request.extensions_mut().insert(Peer(peer));
-        let answered = app.clone().oneshot(request);
+        // `Timed` does not see a call whose next one has come already: nothing is read then until it is answered.
+        let answered = tokio::time::timeout(bounds.answer_time, app.clone().oneshot(request));
         async move {
-            let Ok(response) = answered.await;
-            Ok::<_, Infallible>(response.map(|body| Answer { body, _answering: answering }))
+            match answered.await {
+                Ok(Ok(response)) => Ok(response.map(|body| Answer { body, _answering: answering })),
+                Err(_) => Err(std::io::Error::new(ErrorKind::TimedOut, "the call took too long")),
+            }
         }
     });
     let mut connection = pin!(
@@ -283,7 +286,27 @@ impl<B: Body + Unpin> Body for Answer<B> {
 
 #[cfg(test)]
 mod tests {
-    use super::FULL;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_is_never_answered_is_cut_also_when_the_next_one_has_come() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let bounds = Bounds { answer_time: Duration::from_millis(200), ..Bounds::PUBLIC };
+        let silent = tower::service_fn(|_| std::future::pending::<Result<Response<String>, Infallible>>());
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, silent, bounds, |_| true, stop.clone()));
+        let call = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+        for sent in [call.to_owned(), call.repeat(2)] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(sent.as_bytes()).await.unwrap();
+            let heard = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut [0; 8])).await;
+            // With something unread it ends by a reset.
+            assert_eq!(heard.expect("it is cut").unwrap_or(0), 0, "{sent}");
+        }
+        stop.cancel();
+        serving.await.unwrap();
+    }
 
     #[test]
     fn the_refusal_announces_its_length() {

@@ -136,6 +136,17 @@ async fn wallets(conn: &mut Conn, found: &mut Vec<Violation>) -> Result<(), Stor
              ('open', 'rewards', 'paid'))
          ORDER BY 1 LIMIT $1"
     );
+    rows!(
+        found,
+        conn,
+        Class::Money,
+        "what moves a purchase's cashback has the purchase as its subject",
+        "SELECT id::text AS id, format('%s of purchase %s, subject %s', code, purchase_id, subject_id) AS detail
+         FROM transfers
+         WHERE purchase_id <> subject_id
+           AND code IN ('track', 'adjust_up', 'adjust_down', 'reverse', 'clawback', 'mature')
+         ORDER BY 1 LIMIT $1"
+    );
     Ok(())
 }
 

@@ -117,6 +117,7 @@ pub struct Book {
     wallets: BTreeMap<UserId, Wallet>,
     before: BTreeMap<UserId, Wallet>,
     entries: Vec<Entry>,
+    late: bool,
 }
 
 impl Book {
@@ -124,7 +125,19 @@ impl Book {
     #[must_use]
     pub fn new(wallets: impl IntoIterator<Item = (UserId, Wallet)>) -> Self {
         let wallets: BTreeMap<_, _> = wallets.into_iter().collect();
-        Self { before: wallets.clone(), wallets, entries: Vec::new() }
+        Self { before: wallets.clone(), wallets, entries: Vec::new(), late: false }
+    }
+
+    /// A book over wallets that nobody has locked: whatever they hold, it can only add to them. Writing it locks them,
+    /// so that others wait for them no longer than they must.
+    #[must_use]
+    pub fn late() -> Self {
+        Self { late: true, ..Self::default() }
+    }
+
+    /// Whether its wallets are still to be locked.
+    pub(super) fn is_late(&self) -> bool {
+        self.late
     }
 
     /// A user's wallet as it stands now; a user without one has nothing.

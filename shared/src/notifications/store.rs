@@ -1,5 +1,7 @@
 //! SQL of mails.
 
+use std::collections::HashSet;
+
 use uuid::Uuid;
 
 use super::{AccountNews, Event, Letter, News, PayoutNews, PurchaseNews, Recipient};
@@ -180,30 +182,41 @@ fn addressee(user: UserId, email: String, active: bool, wants_email: bool) -> Re
     Recipient { user, email, active, wants_email, muted_events: Vec::new() }
 }
 
-/// Writes down that the mail of `job` has left. False when this event and version was recorded before: then a copy
-/// has left, which is allowed and counted.
+/// A mail that has left.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// The job that sent it.
+    pub job: JobId,
+    /// What it tells.
+    pub event: Event,
+    /// What it was made of.
+    pub letter: Letter,
+}
+
+/// Writes down that these mails have left. Answers whose event and version was not recorded before: of the others a
+/// copy has left, which is allowed and counted.
 ///
 /// # Errors
 /// [`StoreError`] when the database does not answer.
-pub async fn record(
-    conn: &mut Conn,
-    now: Timestamp,
-    job: JobId,
-    event: Event,
-    letter: &Letter,
-) -> Result<bool, StoreError> {
-    let done = sqlx::query!(
-        "INSERT INTO notifications (id, user_id, event, subject_id, version, sent_at)
-         VALUES ($1, $2, $3, $4, $5, $6)
-         ON CONFLICT DO NOTHING",
-        job.0,
-        letter.recipient.user.0,
-        event.as_str(),
-        letter.subject_id,
-        letter.version,
+pub async fn record(conn: &mut Conn, now: Timestamp, told: &[&Told]) -> Result<HashSet<JobId>, StoreError> {
+    if told.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let mut told = told.to_vec();
+    told.sort_unstable_by_key(|mail| (mail.letter.subject_id, mail.event.as_str(), mail.letter.version));
+    let recorded = sqlx::query_scalar!(
+        r#"INSERT INTO notifications (id, user_id, event, subject_id, version, sent_at)
+           SELECT t.*, $1 FROM UNNEST($2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::int[]) AS t
+           ON CONFLICT DO NOTHING
+           RETURNING id AS "id: JobId""#,
         now,
+        &told.iter().map(|mail| mail.job.0).collect::<Vec<_>>(),
+        &told.iter().map(|mail| mail.letter.recipient.user.0).collect::<Vec<_>>(),
+        &told.iter().map(|mail| mail.event.as_str().to_owned()).collect::<Vec<_>>(),
+        &told.iter().map(|mail| mail.letter.subject_id).collect::<Vec<_>>(),
+        &told.iter().map(|mail| mail.letter.version).collect::<Vec<_>>(),
     )
-    .execute(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(recorded.into_iter().collect())
 }

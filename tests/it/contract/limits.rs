@@ -92,6 +92,34 @@ async fn a_connection_without_calls_and_an_answer_nobody_reads_are_cut() -> Resu
 }
 
 #[tokio::test]
+async fn bodies_that_one_address_holds_up_leave_memory_for_others() -> Result<()> {
+    let capacity = Capacity { body_bytes: 1 << 20, body_time: LONG, ..Capacity::default() };
+    let site = site(Bounds::PUBLIC, capacity).await?;
+    let head = "POST /api/v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 60000\r\n\r\n";
+    let mut held = Vec::new();
+    // Twenty would take all of it; whoever is one too many hears so at once, unless the end comes before the word.
+    for _ in 0..20 {
+        let mut socket = site.socket_from("127.0.0.2").await?;
+        let _refused_meanwhile = socket.send(format!("{head}{}", " ".repeat(59_999))).await;
+        held.push(socket);
+    }
+    let since = Instant::now();
+    while held.len() > 18 {
+        assert!(since.elapsed() < LONG, "all of them are held");
+        for mut socket in std::mem::take(&mut held) {
+            match tokio::time::timeout(Duration::from_millis(50), socket.answer()).await {
+                Ok(answer) => answer.iter().for_each(sent_away),
+                Err(_) => held.push(socket),
+            }
+        }
+    }
+    let mut other = site.socket_from("127.0.0.3").await?;
+    other.send(format!("{head}{}", " ".repeat(60_000))).await?;
+    assert_eq!(other.answer().await?.status, 422, "it is read");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_body_that_trickles_in_keeps_nobody_else_out() -> Result<()> {
     let site =
         site(Bounds::PUBLIC, Capacity { calls: 1, body_time: Duration::from_secs(2), ..Capacity::default() }).await?;

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection};
-use tests::history::{Intent, Op};
+use tests::history::{Answer, Intent, Op};
 use uuid::Uuid;
 
 use super::town::Copy;
@@ -42,6 +42,8 @@ const STORY: &str = "each purchase ends as its story says";
 const TOTALS: &str = "each shopper has what their purchases came to";
 const USURPED: &str = "whoever settles a job holds its claim";
 const DEBITED: &str = "the bank debits a payout at most once";
+const HAS_MAIL: &str = "what happened has its mail";
+const TRANSITION: &str = "what happened to money is in the audit log once";
 const EQUAL: &str = "the bank pays what was asked, to whom it was asked";
 
 /// All of them.
@@ -70,6 +72,11 @@ pub(super) const PLANTS: &[Plant] = &[
          DELETE FROM purchases p USING chosen c WHERE p.id = c.id")),
     ("a purchase of another amount", &[DECLARED], Sql("UPDATE purchases SET sale_amount = sale_amount + 1 WHERE id =
         (SELECT id FROM purchases WHERE network = 'self' ORDER BY id LIMIT 1)")),
+    ("a purchase of a shopper that never matures", &[DECLARED], Sql(
+        "CREATE TEMP TABLE chosen ON COMMIT DROP AS SELECT id FROM purchases WHERE network = 'self' AND cashback_state = 'available' LIMIT 1;
+         UPDATE purchases SET cashback_state = 'pending' WHERE id = (SELECT id FROM chosen);
+         INSERT INTO jobs (id, queue, kind, subject_id, run_at, max_failures, created_at)
+         SELECT gen_random_uuid(), 'mature', 'cashback.mature', id, now() + interval '9 years', 5, now() FROM chosen")),
     ("a purchase that nobody made", &["no purchase that nobody made"], Sql(
         "INSERT INTO purchases SELECT (jsonb_populate_record(p, jsonb_build_object('id', gen_random_uuid(), 'group_key', 'nobody'))).*
          FROM purchases p LIMIT 1")),
@@ -134,6 +141,13 @@ pub(super) const PLANTS: &[Plant] = &[
         journal[last] = json!({"event": "rejected", "payment": journal[last]["payment"], "reason": "account_closed"});
         Some(())
     })),
+    ("a debit of twice the amount", &[EQUAL, PAID], Bank(|journal| edit_request(journal, |_, cents| {
+        *cents = json!(cents.as_i64().unwrap_or_default() * 2);
+    }))),
+    ("a payout to an account that was replaced", &[EQUAL], Run(|copy| Box::pin(pay_to_an_older_account(copy)))),
+    ("a fee that nobody kept", &[PAID], Sql(
+        "INSERT INTO transfers SELECT (jsonb_populate_record(t, jsonb_build_object('id', gen_random_uuid(), 'code', 'return_fee',
+            'debit_account', 'fees', 'credit_account', 'rewards', 'version', 99))).* FROM transfers t WHERE code = 'settle' LIMIT 1")),
     ("a second bank debit", &[DEBITED], Bank(|journal| {
         let debit = journal.iter().find(|line| line["event"] == "completed")?.clone();
         journal.push(debit);
@@ -169,8 +183,20 @@ pub(super) const PLANTS: &[Plant] = &[
     ("a lost mail", &["a mail that was told has arrived"], Run(|copy| Box::pin(lose_mail(copy)))),
     ("a mail that was not recorded", &["a mail whose job is done was told"], Sql("DELETE FROM notifications WHERE id =
         (SELECT id FROM notifications WHERE event = 'available' ORDER BY id LIMIT 1)")),
-    ("a mail that was never asked for", &["what happened has its mail"], Sql("DELETE FROM jobs_done WHERE id =
-        (SELECT id FROM jobs_done WHERE kind = 'mail.available' ORDER BY id LIMIT 1)")),
+    ("a mail that was never asked for", &[HAS_MAIL], Sql("DELETE FROM jobs_done WHERE kind = 'mail.available' AND subject_id =
+        (SELECT id FROM purchases WHERE cashback_state = 'available' ORDER BY id LIMIT 1)")),
+    ("a mail that was cancelled without a reason", &[HAS_MAIL], Sql(
+        "UPDATE jobs_done SET outcome = 'cancelled', reason = 'x' WHERE kind = 'mail.payout_sent' AND subject_id =
+            (SELECT id FROM payouts WHERE state = 'completed' ORDER BY id LIMIT 1)")),
+    ("a mail to somebody else", &["a mail goes to whom it is about"], Run(|copy| Box::pin(mail_somebody_else(copy)))),
+    ("a transition that was not recorded", &[TRANSITION, SEALS], Sql("DELETE FROM audit_log WHERE id =
+        (SELECT id FROM audit_log WHERE action = 'CASHBACK_CREDITED' ORDER BY id LIMIT 1)")),
+    ("a transition that was recorded twice", &[TRANSITION], Sql(
+        "INSERT INTO audit_log SELECT (jsonb_populate_record(a, jsonb_build_object('id', gen_random_uuid()))).* FROM audit_log a
+            WHERE action = 'WITHDRAWAL_PROCESSED' AND details->>'status' = 'completed' LIMIT 1")),
+    ("what the auditor found and forgot", &["the auditor has never found anything against the money"], Sql(
+        "INSERT INTO audit_findings (id, class, rule, subject, detail, found_at, resolved_at)
+         VALUES (gen_random_uuid(), 'money', 'x', 'x', 'x', now(), now())")),
     ("a mail under two Message-IDs", &["an event is mailed under one Message-ID"], Run(|copy| Box::pin(mail_twice(copy)))),
     ("a mail of no job", &["a mail belongs to a job"], Run(|copy| Box::pin(mail_of_no_job(copy)))),
     ("a key that answered differently", &[KEY], Log(|log| {
@@ -371,6 +397,57 @@ async fn add_message(copy: &Copy, new: Uuid) -> Result<()> {
     kept.push(message);
     write(&copy.mail, &kept)
 }
+
+async fn mail_somebody_else(copy: &mut Copy) -> Result<()> {
+    let (_, message) = told(copy).await?;
+    let mut kept = lines(&copy.mail)?;
+    for line in kept.iter_mut().filter(|line| line["message_id"] == message["message_id"]) {
+        line["to"] = json!("mallory@example.org");
+    }
+    write(&copy.mail, &kept)
+}
+
+/// The shopper had stored the account that was paid to, and replaced it long before asking.
+async fn pay_to_an_older_account(copy: &mut Copy) -> Result<()> {
+    let orders: Vec<(String, Account)> = lines(&copy.bank)?
+        .iter()
+        .filter(|line| line["event"] == "accepted")
+        .filter_map(|line| {
+            let body: Value = serde_json::from_str(line["body"].as_str()?).ok()?;
+            let creditor = |name: &str| body["creditor"][name].as_str().map(str::to_owned);
+            Some((line["key"].as_str()?.to_owned(), (creditor("iban")?, creditor("name")?)))
+        })
+        .collect();
+    let (user, asked_at, paid_to) = copy
+        .log
+        .iter()
+        .find_map(|op| {
+            let Intent::Payout { user, account: None, .. } = &op.intent else { return None };
+            let id: Uuid = op.done()?.body.get("id")?.as_str()?.parse().ok()?;
+            let (_, paid_to) = orders.iter().find(|(key, _)| key.contains(&id.simple().to_string()))?;
+            Some((*user, op.at, paid_to.clone()))
+        })
+        .context("a payout to the stored account")?;
+    for op in &mut copy.log {
+        let account = match &mut op.intent {
+            Intent::Account { user: theirs, iban, holder } if *theirs == user => (iban, holder),
+            Intent::Payout { user: theirs, account: Some((iban, holder)), .. } if *theirs == user => (iban, holder),
+            _ => continue,
+        };
+        if (&*account.0, &*account.1) == (&paid_to.0, &paid_to.1) {
+            "DE02120300000000202051".clone_into(account.0);
+        }
+    }
+    let at = asked_at - time::Duration::hours(1);
+    let answer = Answer { at, status: 200, body: Value::Null, replayed: false, earlier: Vec::new() };
+    let (iban, holder) = paid_to;
+    let intent = Intent::Account { user, iban, holder };
+    copy.log.push(Op { n: copy.log.len(), at, actor: user.to_string(), intent, answer: Some(answer) });
+    Ok(())
+}
+
+/// Number and holder.
+type Account = (String, String);
 
 async fn mail_of_no_job(copy: &mut Copy) -> Result<()> {
     add_message(copy, Uuid::now_v7()).await

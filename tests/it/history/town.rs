@@ -81,9 +81,22 @@ impl Finished {
 
     /// What the judge says about a copy, which is gone then.
     pub(super) async fn judge(&self, copy: Copy) -> Result<Vec<Finding>> {
+        self.look_at(copy, async |evidence| judge::judge(evidence).await).await
+    }
+
+    /// What the judge says about a copy after waiting in vain for it to come to rest.
+    pub(super) async fn wait_for_rest(&self, copy: Copy) -> Result<Vec<Finding>> {
+        self.look_at(copy, async |evidence| judge::at_rest(evidence, Duration::ZERO, |_| {}).await).await
+    }
+
+    async fn look_at(
+        &self,
+        copy: Copy,
+        look: impl AsyncFnOnce(&Evidence) -> Result<Vec<Finding>>,
+    ) -> Result<Vec<Finding>> {
         let bank = bank(&copy.bank).await?;
         let sink = sink(&copy.mail).await?;
-        let findings = judge::judge(&Evidence {
+        let findings = look(&Evidence {
             pool: copy.database.pool.clone(),
             claims: true,
             bank_url: bank.url.clone(),

@@ -9,6 +9,7 @@ pub mod drain;
 pub mod figures;
 pub mod flush;
 pub mod generator;
+pub mod growth;
 pub mod idle;
 pub mod intake;
 pub mod machine;

@@ -19,18 +19,29 @@ use crate::network::{Call, reference};
 #[derive(Debug, Clone)]
 pub struct Orders {
     run: String,
+    scattered: bool,
 }
 
 impl Default for Orders {
     fn default() -> Self {
-        Self { run: Uuid::now_v7().simple().to_string() }
+        Self { run: Uuid::now_v7().simple().to_string(), scattered: false }
     }
 }
 
 impl Orders {
+    /// Orders whose keys follow no order, as those of many shops together.
+    #[must_use]
+    pub fn scattered() -> Self {
+        Self { scattered: true, ..Self::default() }
+    }
+
     /// The key of an order, by its number.
     #[must_use]
     pub fn key(&self, number: usize) -> String {
+        if self.scattered {
+            let place = (number as u64).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            return format!("{:016x}-{}", place ^ (place >> 29), self.run);
+        }
         format!("{}-{number}", self.run)
     }
 

@@ -13,7 +13,8 @@ use uuid::Uuid;
 use super::usage::Usage;
 use super::world::World;
 use crate::processes::{Identity, signal_all};
-use crate::stack::{Install, OURS, Profile, command, environment, hold_file, key_file, of_role, processes};
+use crate::servers::{Postgres, Programs, data_directory};
+use crate::stack::{DATABASE, Install, OURS, Profile, command, environment, hold_file, key_file, of_role, processes};
 
 /// All that can be held.
 pub const WORKERS: [&str; 4] = ["confirm", "mature", "payout", "notify"];
@@ -57,6 +58,38 @@ impl Site {
         let pool = PgPool::connect(&url).await?;
         let admin = sqlx::query_scalar("SELECT id FROM users WHERE role = 'admin'").fetch_one(&pool).await?;
         Ok(Self { install, world, admin, pool, directory })
+    }
+
+    /// The one that is up and was filled before.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn present() -> Result<Self> {
+        let directory = PROFILE.directory()?;
+        let install = Install::load(&directory)?;
+        let url = environment(PROFILE)?.remove("DATABASE_URL").context("stack.env has no DATABASE_URL")?;
+        let pool = PgPool::connect(&url).await?;
+        let admin = sqlx::query_scalar("SELECT id FROM users WHERE role = 'admin'").fetch_one(&pool).await?;
+        let world = World::present(&pool).await?;
+        Ok(Self { install, world, admin, pool, directory })
+    }
+
+    /// The owner's URL of its database.
+    ///
+    /// # Errors
+    /// When the stack is gone.
+    pub fn url(&self) -> Result<String> {
+        environment(PROFILE)?.remove("DATABASE_URL").context("stack.env has no DATABASE_URL")
+    }
+
+    /// The keeper's URL of its database.
+    ///
+    /// # Errors
+    /// When the stack is gone.
+    pub fn keeper_url(&self) -> Result<String> {
+        let programs = Programs::load(&data_directory()?)?;
+        let postgres = Postgres::prepare(&programs, &self.directory, true)?;
+        Ok(postgres.url_as("clicknback_keeper", &self.install.keeper_password, DATABASE))
     }
 
     /// Its data keys.

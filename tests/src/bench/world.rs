@@ -3,7 +3,7 @@
 use anyhow::Result;
 use shared::auth::seal::DataKeys;
 use shared::clock::{Clock, Timestamp};
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::demo::catalogue::iban;
@@ -55,6 +55,19 @@ impl World {
         // Plans made for empty tables are bad ones.
         sqlx::raw_sql("ANALYZE").execute(&mut conn).await?;
         Ok(new)
+    }
+
+    /// The one that a database was filled with.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn present(pool: &PgPool) -> Result<Self> {
+        let shoppers = "SELECT id FROM users WHERE email LIKE 'bench%@example.test' ORDER BY substr(email, 6, length(email) - 18)::int";
+        let shops = "SELECT id FROM merchants WHERE name LIKE 'Bench shop %' ORDER BY substr(name, 12)::int";
+        Ok(Self {
+            shoppers: sqlx::query_scalar(shoppers).fetch_all(pool).await?,
+            shops: sqlx::query_scalar(shops).fetch_all(pool).await?,
+        })
     }
 
     async fn catalogue(&self, conn: &mut PgConnection, now: Timestamp) -> Result<()> {

@@ -47,6 +47,8 @@ enum Command {
     Torture(torture::Options),
     /// Measure a stack of its own beside references
     Bench(bench::Options),
+    /// Measure what a purchase costs when there are many of them
+    Growth(bench::growth::Options),
     /// Fill the database of a stack that is up with years of purchases
     Load(load::Options),
     /// Measure how fast a loaded stack is read
@@ -115,6 +117,13 @@ async fn main() -> Result<ExitCode> {
         }
         Command::Bench(options) => {
             if bench::run(&options).await? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Command::Growth(options) => {
+            if bench::growth::run(&options).await? {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE

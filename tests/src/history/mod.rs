@@ -9,4 +9,13 @@ pub mod judge;
 pub mod load;
 mod log;
 
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
+use serde_json::Value;
+
 pub use log::{Answer, Intent, Log, Op};
+
+/// An amount of a JSON document (`"12.30"`), in cents; none when it is no amount.
+fn cents(amount: &Value) -> Option<i64> {
+    (amount.as_str()?.parse::<Decimal>().ok()? * Decimal::ONE_HUNDRED).to_i64()
+}

@@ -27,6 +27,9 @@ pub struct Install {
     pub api_password: String,
     /// Password of the database role of the workers and dispatch.
     pub worker_password: String,
+    /// Password of the database role that removes what is over.
+    #[serde(default = "new_password")]
+    pub keeper_password: String,
     /// Password of the administrator.
     pub admin_password: String,
     /// What we prove ourselves to the bank with.
@@ -88,6 +91,7 @@ impl Install {
             ports: Ports::choose()?,
             api_password: new_password(),
             worker_password: new_password(),
+            keeper_password: new_password(),
             // The letters and signs satisfy the rule for passwords.
             admin_password: format!("Aa1-{}", new_password()),
             // The sandbox bank's own default, so that one can look into its books without looking anything up.

@@ -133,6 +133,10 @@ pub(super) fn all(
             common(profile, directory, install, redis).into_iter().map(|(n, v)| (n.to_owned(), v)).collect();
         environment.insert("DATABASE_URL".to_owned(), postgres.url_as(role, password, DATABASE));
         environment.insert("LISTEN_PRIVATE".to_owned(), format!("127.0.0.1:{port}"));
+        if of_role(name) == "dispatch" {
+            let url = postgres.url_as("clicknback_keeper", &install.keeper_password, DATABASE);
+            environment.insert("KEEPER_DATABASE_URL".to_owned(), url);
+        }
         if name == "api" {
             environment.insert("LISTEN".to_owned(), format!("127.0.0.1:{}", ports.api));
         }

@@ -138,8 +138,11 @@ impl Stack {
     async fn prepare_database(&self) -> Result<()> {
         let url = self.postgres.url(DATABASE);
         self.postgres.ensure_database(DATABASE).await?;
-        let passwords =
-            [("API_DB_PASSWORD", &self.install.api_password), ("WORKER_DB_PASSWORD", &self.install.worker_password)];
+        let passwords = [
+            ("API_DB_PASSWORD", &self.install.api_password),
+            ("WORKER_DB_PASSWORD", &self.install.worker_password),
+            ("KEEPER_DB_PASSWORD", &self.install.keeper_password),
+        ];
         self.clicknback(&["migrate"], &passwords).await?;
         if self.profile == Profile::Contract {
             let pool = PgPool::connect(&url).await?;

@@ -1,6 +1,6 @@
 //! Doing what the plan says. Each fault ends when what it broke is there again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -8,6 +8,9 @@ use super::plan::{Fault, Planned, Target, roles};
 use super::scene::{PATIENCE, Scene, until};
 use super::wiring::{Link, Server};
 use crate::processes::{Identity, signal_all};
+
+/// How long a fault waits for connections to be broken.
+const LONGEST_WAIT_FOR_CONNECTIONS: Duration = Duration::from_secs(5);
 
 /// Breaks what is planned and waits until it has healed; what does not heal is a trouble of the scene.
 pub(super) async fn strike(scene: &Scene, planned: Planned) {
@@ -45,6 +48,7 @@ async fn kill(scene: &Scene, target: Target, held: Duration) -> Result<String> {
     if target == Target::Postgres {
         victims.extend(process.children());
     }
+    scene.ends_now(target);
     signal_all(&victims, "KILL");
     scene.died(target, process);
     gone(target, process).await?;
@@ -76,6 +80,7 @@ async fn terminate(scene: &Scene, target: Target) -> Result<String> {
     let _alone = scene.alone_with(target).await?;
     let process = scene.process(target).await?;
     let _down = scene.downs.begin(target.name());
+    scene.ends_now(target);
     process.signal("TERM");
     gone(target, process).await?;
     // What it could not give back, because a server was away, waits for its rescue from now on.
@@ -129,6 +134,8 @@ async fn fill_redis(scene: &Scene, lasts: Duration) -> Result<String> {
         command.arg("SET").arg("maxmemory").arg(bytes);
         command
     };
+    // Of two at the same time one would end the other, and the time it was down would be too long.
+    let _alone = scene.alone_with(Target::Redis).await?;
     let _down = scene.downs.begin(Target::Redis.name());
     scene.tell_redis(&limit(1)).await?;
     tokio::time::sleep(lasts).await;
@@ -139,6 +146,7 @@ async fn fill_redis(scene: &Scene, lasts: Duration) -> Result<String> {
 /// Lets nothing fit on PostgreSQL's disk.
 async fn fill_disk(scene: &Scene, lasts: Duration) -> Result<String> {
     let disk = scene.disk.clone().context("a disk")?;
+    let _alone = scene.alone_with(Target::Postgres).await?;
     let _down = scene.downs.begin(Target::Postgres.name());
     let filled = disk.clone();
     tokio::task::spawn_blocking(move || filled.fill()).await??;
@@ -160,12 +168,14 @@ async fn trouble_wire(scene: &Scene, fault: &Fault, lasts: Duration) -> Result<S
     let for_a_while = |what: String| format!("{what}, for {:.1} s", lasts.as_secs_f64());
     match fault {
         Fault::Reset(link) => {
+            let open = open_connections(scene, *link).await?;
             scene.wiring.wire(*link)?.reset();
-            Ok(link.to_string())
+            Ok(format!("{link}, {open} connections"))
         }
         Fault::HalfOpen(link, direction) => {
+            let open = open_connections(scene, *link).await?;
             scene.wiring.wire(*link)?.swallow(*direction);
-            Ok(format!("{link} ({direction:?})"))
+            Ok(format!("{link} ({direction:?}), {open} connections"))
         }
         Fault::Slow { link, latency, jitter } => {
             let _alone = scene.alone_on(*link).await?;
@@ -190,6 +200,15 @@ async fn trouble_wire(scene: &Scene, fault: &Fault, lasts: Duration) -> Result<S
         }
         _ => anyhow::bail!("not a fault of a wire"),
     }
+}
+
+/// Waits a little until there is a connection to break; answers how many there are.
+async fn open_connections(scene: &Scene, link: Link) -> Result<u64> {
+    let (wire, begun) = (scene.wiring.wire(link)?, Instant::now());
+    while wire.open() == 0 && begun.elapsed() < LONGEST_WAIT_FOR_CONNECTIONS {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    Ok(wire.open())
 }
 
 /// Whether a process can do nothing without this wire.

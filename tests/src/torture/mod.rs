@@ -2,7 +2,7 @@
 //! plan of faults that overlap, an end without faults, and a verdict.
 //!
 //! `plan` says what is broken when; `faults` breaks it; `downs` notes when what was down, `rescues` how long the jobs of
-//! the dead waited; `report` tells. The same seed makes the same plan; how it interleaves with the load is not repeated.
+//! the dead waited, `unasked` what nobody had asked for; `report` tells. The same seed makes the same plan; how it interleaves with the load is not repeated.
 
 mod clocks;
 mod disk;
@@ -14,6 +14,7 @@ mod report;
 mod rescues;
 mod run;
 mod scene;
+mod unasked;
 mod wiring;
 
 pub use plan::Kind;

@@ -13,8 +13,6 @@ use crate::history::load::Driven;
 
 /// A job of a dead process must be somebody else's by then, for 99 of 100.
 const RESCUED_WITHIN: Duration = Duration::from_secs(10);
-/// Fewer rescues say nothing about a hundredth of them.
-const ENOUGH_RESCUES: usize = 100;
 /// So many killed processes of ours leave at least one job behind.
 const ENOUGH_KILLS: usize = 40;
 
@@ -33,12 +31,23 @@ const DOUBLED: [&str; 12] = [
     "the bank knows only payouts of ours",
     "whoever settles a job holds its claim",
 ];
-const AUDIT: [&str; 2] = ["the audit is clean", "the chain of seals holds"];
+const AUDIT: [&str; 4] = [
+    "the audit is clean",
+    "the auditor has never found anything against the money",
+    "the chain of seals holds",
+    "what happened to money is in the audit log once",
+];
 /// Rules of our own.
 const HEALS: &str = "everything is there again";
 const TOLD: &str = "every story is told to its end";
 const RESCUED: &str = "the jobs of the dead are claimed in time";
-const OWN: [&str; 3] = [HEALS, TOLD, RESCUED];
+const UNASKED: &str = "nothing ends or panics by itself";
+const SEEN: &str = "there is something to judge";
+const OWN: [&str; 5] = [HEALS, TOLD, RESCUED, UNASKED, SEEN];
+
+/// Without an acknowledged operation of each of these kinds a verdict says nothing.
+const MUST_BE_SEEN: [&str; 8] =
+    ["delivery", "sign-in", "bank account", "purchase", "confirmation", "reversal", "payout request", "wallet read"];
 
 /// What was seen besides the load and the rescues.
 #[derive(Debug)]
@@ -47,6 +56,10 @@ pub(super) struct Outcome {
     pub(super) findings: Vec<(String, String)>,
     /// What did not heal.
     pub(super) troubles: Vec<String>,
+    /// What our processes did that nobody had asked for.
+    pub(super) unasked: Vec<String>,
+    /// Payouts that the bank has paid.
+    pub(super) paid: i64,
     pub(super) struck: Vec<Struck>,
     /// Attempts counted as crashed.
     pub(super) crashes: i64,
@@ -74,6 +87,7 @@ pub(super) struct Report {
     duplicates_absorbed: usize,
     rescues: Waits,
     rescues_with_outages: Waits,
+    payouts_paid: i64,
     freed_and_not_needed: usize,
     taken_from_the_living: usize,
     crashes: i64,
@@ -131,6 +145,7 @@ impl Report {
             duplicates_absorbed: driven.absorbed,
             rescues: Waits::of(&rescues.net),
             rescues_with_outages: Waits::of(&rescues.gross),
+            payouts_paid: outcome.paid,
             freed_and_not_needed: rescues.not_needed,
             taken_from_the_living: rescues.from_living,
             crashes: outcome.crashes,
@@ -141,9 +156,18 @@ impl Report {
         };
         let under = |rule: &'static str| move |what: String| (rule.to_owned(), what);
         new.findings.extend(outcome.troubles.into_iter().map(under(HEALS)));
+        new.findings.extend(outcome.unasked.into_iter().map(under(UNASKED)));
+        let unseen = MUST_BE_SEEN.into_iter().filter(|kind| !new.acknowledged.contains_key(*kind));
+        let unseen: Vec<String> = unseen.map(|kind| format!("no {kind} was acknowledged")).collect();
+        new.findings.extend(unseen.into_iter().map(under(SEEN)));
+        if new.payouts_paid == 0 {
+            new.findings.push((SEEN.to_owned(), "the bank has paid nothing".to_owned()));
+        }
         new.findings.extend(driven.faults.into_iter().map(under(TOLD)));
-        if new.rescues.count >= ENOUGH_RESCUES && new.rescues.p99 >= RESCUED_WITHIN.as_secs_f64() {
-            new.findings.push((RESCUED.to_owned(), format!("p99 is {:.1} s", new.rescues.p99)));
+        let late = late(&rescues.net);
+        if late > may_be_late(new.rescues.count) {
+            let (count, p99) = (new.rescues.count, new.rescues.p99);
+            new.findings.push((RESCUED.to_owned(), format!("{late} of {count} came too late, p99 is {p99:.1} s")));
         }
         if new.rescues.count == 0 && new.kills() >= ENOUGH_KILLS {
             new.findings.push((RESCUED.to_owned(), "none was seen".to_owned()));
@@ -218,6 +242,7 @@ impl Report {
         table(
             "Jobs of the dead",
             vec![
+                row("payouts that the bank paid", self.payouts_paid.to_string()),
                 row("rescues", self.rescues.to_string()),
                 row("with the time of outages", self.rescues_with_outages.to_string()),
                 row("freed and not needed any more", grouped(self.freed_and_not_needed)),
@@ -233,6 +258,16 @@ impl Report {
         text.push('\n');
         text
     }
+}
+
+/// How many took too long.
+fn late(waits: &[Duration]) -> usize {
+    waits.iter().filter(|wait| **wait >= RESCUED_WITHIN).count()
+}
+
+/// One in a hundred; of fewer one.
+fn may_be_late(rescues: usize) -> usize {
+    (rescues / 100).max(1)
 }
 
 /// With a comma after each three digits.
@@ -251,6 +286,30 @@ fn grouped(number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::judge::rules;
+
+    #[test]
+    fn what_counts_as_doubled_or_as_the_audits_is_a_rule_of_the_judge() {
+        for rule in DOUBLED.iter().chain(&AUDIT) {
+            assert!(rules::ALL.contains(rule), "{rule}");
+        }
+    }
+
+    #[test]
+    fn one_rescue_in_a_hundred_may_be_late() {
+        let waits =
+            |late: usize, in_time: usize| [vec![Duration::from_secs(9); in_time], vec![RESCUED_WITHIN; late]].concat();
+        for (slow, quick, well) in
+            [(0, 0, true), (1, 0, true), (2, 10, false), (1, 99, true), (2, 198, true), (2, 197, false)]
+        {
+            let waits = waits(slow, quick);
+            assert_eq!(late(&waits) <= may_be_late(waits.len()), well, "{slow} of {}", waits.len());
+            // From a hundred on it is the p99.
+            if waits.len() >= 100 {
+                assert_eq!(percentile(&waits, 99).unwrap() < RESCUED_WITHIN, well);
+            }
+        }
+    }
 
     #[test]
     fn thousands_are_grouped() {

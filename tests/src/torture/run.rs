@@ -22,7 +22,7 @@ use super::plan::{self, Kind, Measure, Planned};
 use super::report::{Outcome, Report};
 use super::scene::{Scene, Setting};
 use super::wiring::{Servers, Wiring};
-use super::{evidence, faults, rescues};
+use super::{evidence, faults, rescues, unasked};
 use crate::history::judge::{self, Evidence};
 use crate::history::load::{Driven, Load, Pace, Target};
 use crate::history::{Log, claims};
@@ -265,6 +265,8 @@ async fn judge(
     let outcome = Outcome {
         findings: findings.into_iter().map(|finding| (finding.rule.to_owned(), finding.what)).collect(),
         troubles: scene.troubles(),
+        unasked: unasked::look(&scene.directory.join("log"), &scene.ends())?,
+        paid: paid(&scene.pool).await?,
         struck: scene.struck(),
         crashes: crashes(&scene.pool).await?,
         mistreated: mistreated(scene).await?,
@@ -289,6 +291,12 @@ async fn mistreated(scene: &Scene) -> Result<BTreeMap<String, usize>> {
         *counts.entry(format!("{fault:?}")).or_default() += 1;
     }
     Ok(counts)
+}
+
+async fn paid(pool: &PgPool) -> Result<i64> {
+    Ok(sqlx::query_scalar("SELECT count(*) FROM payouts WHERE state IN ('completed', 'returned')")
+        .fetch_one(pool)
+        .await?)
 }
 
 async fn crashes(pool: &PgPool) -> Result<i64> {

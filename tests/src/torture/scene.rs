@@ -69,6 +69,8 @@ pub(super) struct Scene {
     processes: BTreeMap<&'static str, tokio::sync::Mutex<()>>,
     wires: BTreeMap<Link, tokio::sync::Mutex<()>>,
     deaths: Mutex<Vec<Death>>,
+    /// How often a process of ours was made to end.
+    ends: Mutex<BTreeMap<&'static str, usize>>,
     struck: Mutex<(Vec<Struck>, File)>,
     troubles: Mutex<Vec<String>>,
 }
@@ -107,6 +109,7 @@ impl Scene {
             processes: names.map(|target| (target.name(), tokio::sync::Mutex::default())).collect(),
             wires: links().into_iter().map(|link| (link, tokio::sync::Mutex::default())).collect(),
             deaths: Mutex::default(),
+            ends: Mutex::default(),
             struck: Mutex::new((Vec::new(), chronicle)),
             troubles: Mutex::default(),
         })
@@ -161,6 +164,16 @@ impl Scene {
         if let Target::Role(_) = target {
             lock(&self.deaths).push(Death { pid: process.pid, at: Clock::System.now() });
         }
+    }
+
+    /// Notes that a process is about to be made to end.
+    pub(super) fn ends_now(&self, target: Target) {
+        *lock(&self.ends).entry(target.name()).or_default() += 1;
+    }
+
+    /// How often each process was made to end.
+    pub(super) fn ends(&self) -> BTreeMap<&'static str, usize> {
+        lock(&self.ends).clone()
     }
 
     /// All ends so far.

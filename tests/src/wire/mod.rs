@@ -28,6 +28,8 @@ pub struct Wire {
     weather: watch::Sender<Weather>,
     /// Connections so far; each has its number.
     count: Arc<AtomicU64>,
+    /// Those that are there now.
+    open: Arc<AtomicU64>,
     accepting: JoinHandle<()>,
 }
 
@@ -40,9 +42,10 @@ impl Wire {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (weather, watched) = watch::channel(Weather::default());
-        let count = Arc::new(AtomicU64::new(0));
-        let accepting = tokio::spawn(accept(listener, target.into(), seed, watched, Arc::clone(&count)));
-        Ok(Self { address, weather, count, accepting })
+        let (count, open) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let counts = (Arc::clone(&count), Arc::clone(&open));
+        let accepting = tokio::spawn(accept(listener, target.into(), seed, watched, counts));
+        Ok(Self { address, weather, count, open, accepting })
     }
 
     /// A wire to the server that a URL names, and the same URL through the wire.
@@ -66,6 +69,12 @@ impl Wire {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many connections there are now.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        self.open.load(Ordering::SeqCst)
     }
 
     /// Every byte takes this long in each direction, and up to `jitter` longer.
@@ -125,7 +134,7 @@ async fn accept(
     target: Arc<str>,
     seed: u64,
     weather: watch::Receiver<Weather>,
-    count: Arc<AtomicU64>,
+    (count, open): (Arc<AtomicU64>, Arc<AtomicU64>),
 ) {
     let mut connections = JoinSet::new();
     loop {
@@ -134,12 +143,15 @@ async fn accept(
                 Ok((near, _)) => {
                     let number = count.fetch_add(1, Ordering::SeqCst);
                     let connection = Connection::new(number, seed, weather.clone());
+                    open.fetch_add(1, Ordering::SeqCst);
                     connections.spawn(connection.carry(near, Arc::clone(&target)));
                 }
                 // Out of descriptors: those who wait to be accepted can wait a little longer.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             },
-            Some(_ended) = connections.join_next() => {}
+            Some(_ended) = connections.join_next() => {
+                open.fetch_sub(1, Ordering::SeqCst);
+            }
         }
     }
 }

@@ -45,8 +45,16 @@ async fn passes_everything_and_both_ends() {
     assert_eq!(got, large);
     // One end is closed; the other direction still passes.
     assert!(hears(&mut far, &mut near).await);
+    assert_eq!(wire.open(), 1);
     drop(far);
     assert_eq!(timeout(PATIENCE, near.read(&mut [0; 8])).await.unwrap().unwrap(), 0);
+    timeout(PATIENCE, async {
+        while wire.open() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

@@ -1,17 +1,21 @@
-//! One mail from its job to its record.
+//! One mail from its job to its record. Mails that have left at the same time end their jobs in one transaction.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use futures::FutureExt;
 use metrics::counter;
 use shared::auth::link::LinkTokens;
 use shared::auth::seal::DataKeys;
+use shared::batch::{self, Batcher, FlushError, Limits};
 use shared::clock::Clock;
 use shared::config;
 use shared::db::{StoreError, commit};
 use shared::ids::WorkerId;
 use shared::jobs::{self, Claimed, ErrorClass, Outcome, Pushes, Queue, Room};
-use shared::notifications::{self, Decision, Event, Letter, store};
+use shared::notifications::store::Told;
+use shared::notifications::{self, Decision, Event, store};
 use shared::torture;
 use sqlx::PgPool;
 
@@ -27,12 +31,17 @@ pub struct Notify {
     mailer: Mailer,
     site: Site,
     links: LinkTokens,
+    /// Started with the first job, on that process's connections.
+    settling: OnceLock<Batcher<Attempt, ()>>,
 }
 
-/// A mail that has left.
-struct Told {
-    event: Event,
-    letter: Letter,
+/// What became of one job, to be written.
+#[derive(Debug, Clone)]
+struct Attempt {
+    job: Claimed,
+    outcome: Outcome,
+    /// The mail that has left, if one has.
+    told: Option<Told>,
 }
 
 impl Notify {
@@ -50,7 +59,7 @@ impl Notify {
     /// A stage with these.
     #[must_use]
     pub fn new(mailer: Mailer, site: Site, links: LinkTokens) -> Self {
-        Self { mailer, site, links }
+        Self { mailer, site, links, settling: OnceLock::new() }
     }
 
     /// Sends the mail of one claimed job and ends the job. Nothing changes when the claim was lost meanwhile; the
@@ -66,12 +75,37 @@ impl Notify {
         worker: WorkerId,
         claimed: Claimed,
     ) -> Result<Pushes, StoreError> {
-        let (outcome, told) = self.attempt(pool, clock, &claimed).await?;
-        settle(pool, clock, room, worker, claimed, outcome, told).await
+        let attempt = self.attempt(pool, clock, claimed).await?;
+        settle(pool, clock, room, worker, vec![attempt]).await.map_err(|error| match error {
+            FlushError::Data(error) | FlushError::Unavailable(error) | FlushError::Commit(error) => error,
+        })
+    }
+
+    /// Where mails that have left meet, to be recorded together.
+    fn settling(&self, context: &Context) -> &Batcher<Attempt, ()> {
+        self.settling.get_or_init(|| {
+            let context = context.clone();
+            Batcher::start(Limits::default(), move |attempts| {
+                let Context { pool, clock, worker, pusher } = context.clone();
+                async move {
+                    let answers = vec![(); attempts.len()];
+                    let room = pusher.room();
+                    let pushes = batch::in_time(settle(&pool, &clock, &room, worker, attempts)).await?;
+                    pusher.push(pushes).await;
+                    Ok(answers)
+                }
+                .boxed()
+            })
+        })
     }
 
     /// Reads the truth and, where it still holds, sends the mail. No transaction is open.
-    async fn attempt(
+    async fn attempt(&self, pool: &PgPool, clock: &Clock, job: Claimed) -> Result<Attempt, StoreError> {
+        let (outcome, told) = self.send(pool, clock, &job).await?;
+        Ok(Attempt { job, outcome, told })
+    }
+
+    async fn send(
         &self,
         pool: &PgPool,
         clock: &Clock,
@@ -98,7 +132,7 @@ impl Notify {
         let sending = self.mailer.send(clock.now(), claimed.id, &letter.recipient.email, page);
         let sent = torture::around("mail.send", sending).await;
         Ok(match sent {
-            Sent::Accepted => (Outcome::Done, Some(Told { event, letter })),
+            Sent::Accepted => (Outcome::Done, Some(Told { job: claimed.id, event, letter })),
             Sent::NoSuchRecipient(why) => (cancelled(&why), None),
             Sent::Refused(error) => (Outcome::Retry { class: ErrorClass::Refused, error }, None),
             Sent::Unanswered(error) => (Outcome::Retry { class: ErrorClass::Peer, error }, None),
@@ -110,42 +144,51 @@ fn cancelled(reason: &str) -> Outcome {
     Outcome::Cancelled { reason: reason.to_owned() }
 }
 
-/// Records the mail and ends the job in one transaction.
+/// Records the mails and ends their jobs in one transaction.
 async fn settle(
     pool: &PgPool,
     clock: &Clock,
     room: &Room,
     worker: WorkerId,
-    claimed: Claimed,
-    outcome: Outcome,
-    told: Option<Told>,
-) -> Result<Pushes, StoreError> {
+    attempts: Vec<Attempt>,
+) -> Result<Pushes, FlushError> {
     let now = clock.now();
-    let (id, kind) = (claimed.id, claimed.kind.as_str());
-    let mut tx = pool.begin().await?;
-    if !jobs::lock_claims(&mut tx, worker, std::slice::from_ref(&claimed)).await?.contains(&id) {
-        if told.is_some() {
-            counter!("clicknback_mails_total", "event" => kind, "outcome" => "claim_lost").increment(1);
-            tracing::warn!(job.id = %id, kind, "Mail {id} was sent, but the claim was lost: a copy may follow");
-        }
-        return Ok(Pushes::default());
+    let mut tx = pool.begin().await.map_err(StoreError::from)?;
+    let jobs: Vec<Claimed> = attempts.iter().map(|attempt| attempt.job.clone()).collect();
+    let ours = jobs::lock_claims(&mut tx, worker, &jobs).await?;
+    let (attempts, lost): (Vec<_>, Vec<_>) = attempts.into_iter().partition(|attempt| ours.contains(&attempt.job.id));
+    lost.iter().filter(|attempt| attempt.told.is_some()).for_each(|attempt| claim_lost(&attempt.job));
+    let told: Vec<&Told> = attempts.iter().filter_map(|attempt| attempt.told.as_ref()).collect();
+    let recorded = store::record(&mut tx, now, &told).await?;
+    let words: Vec<&str> = attempts.iter().map(|attempt| word(attempt, recorded.contains(&attempt.job.id))).collect();
+    let answers: Vec<_> = attempts.into_iter().map(|attempt| (attempt.job, attempt.outcome)).collect();
+    let pushes = jobs::settle(&mut tx, now, room, worker, &answers).await?;
+    commit(tx, "mail.settle").await.map_err(FlushError::commit)?;
+    for ((job, outcome), word) in answers.iter().zip(words) {
+        say(job, outcome, word);
     }
-    let mut copy = false;
-    if let Some(told) = &told {
-        copy = !store::record(&mut tx, now, id, told.event, &told.letter).await?;
-    }
-    let word = match (&outcome, &told) {
-        (Outcome::Done, Some(_)) if copy => "copied",
-        (Outcome::Done, Some(_)) => "sent",
+    Ok(pushes)
+}
+
+fn claim_lost(job: &Claimed) {
+    let (id, kind) = (job.id, job.kind.as_str());
+    counter!("clicknback_mails_total", "event" => kind, "outcome" => "claim_lost").increment(1);
+    tracing::warn!(job.id = %id, kind, "Mail {id} was sent, but the claim was lost: a copy may follow");
+}
+
+fn word(attempt: &Attempt, recorded: bool) -> &'static str {
+    match (&attempt.outcome, &attempt.told) {
+        (Outcome::Done, Some(_)) if recorded => "sent",
+        (Outcome::Done, Some(_)) => "copied",
         (Outcome::Done, None) => "sent_before",
         (Outcome::Cancelled { .. }, _) => "cancelled",
         (Outcome::Retry { .. } | Outcome::Later { .. } | Outcome::Dead { .. }, _) => "failed",
-    };
-    let answers = [(claimed, outcome)];
-    let pushes = jobs::settle(&mut tx, now, room, worker, &answers).await?;
-    commit(tx, "mail.settle").await?;
+    }
+}
+
+fn say(job: &Claimed, outcome: &Outcome, word: &'static str) {
+    let (id, kind) = (job.id, job.kind.as_str());
     counter!("clicknback_mails_total", "event" => kind, "outcome" => word).increment(1);
-    let [(_, outcome)] = &answers;
     match outcome {
         Outcome::Done => tracing::info!(job.id = %id, kind, outcome = word, "Mail {id} {word}"),
         Outcome::Cancelled { reason } => tracing::info!(job.id = %id, kind, reason, "Mail {id} is not sent: {reason}"),
@@ -154,7 +197,6 @@ async fn settle(
         }
         Outcome::Later { .. } => {}
     }
-    Ok(pushes)
 }
 
 impl CallStage for Notify {
@@ -163,9 +205,7 @@ impl CallStage for Notify {
     }
 
     async fn work(&self, context: &Context, claimed: Claimed) -> anyhow::Result<()> {
-        let room = context.pusher.room();
-        let pushes = self.tell(&context.pool, &context.clock, &room, context.worker, claimed).await?;
-        context.pusher.push(pushes).await;
-        Ok(())
+        let attempt = self.attempt(&context.pool, &context.clock, claimed).await?;
+        self.settling(context).submit(attempt).await.context("recording the mail")
     }
 }

@@ -54,7 +54,7 @@ pub(super) struct Job {
     pub(super) id: Uuid,
     pub(super) kind: String,
     pub(super) subject_id: Uuid,
-    /// `live`, `dead`, `done` or `cancelled`.
+    /// `live`, `dead`, `done`, `cancelled`, or `undeliverable`: the mail server does not know its recipient.
     pub(super) stands: String,
 }
 
@@ -64,6 +64,15 @@ pub(super) struct Notification {
     pub(super) event: String,
     pub(super) subject_id: Uuid,
     pub(super) version: i32,
+}
+
+/// Who may get mail, and where.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub(super) struct User {
+    pub(super) id: Uuid,
+    pub(super) email: String,
+    /// Active, and wants all there is.
+    pub(super) wants_all: bool,
 }
 
 /// Kind and id of whoever did something.
@@ -82,6 +91,11 @@ pub(super) struct Books {
     /// Live, dead and ended ones.
     pub(super) jobs: Vec<Job>,
     pub(super) notifications: Vec<Notification>,
+    pub(super) users: HashMap<Uuid, User>,
+    /// How often the audit log says of a payout that it came into a state.
+    pub(super) payout_states: HashMap<(String, String), i64>,
+    /// Money findings of the auditor, ever.
+    pub(super) auditor: Vec<String>,
     /// Who is in the audit log, by action and resource.
     audited: HashMap<(String, String), Vec<Actor>>,
 }
@@ -120,12 +134,29 @@ impl Books {
         let jobs = sqlx::query_as(
             "SELECT id, kind, subject_id, 'live' AS stands FROM jobs
              UNION ALL SELECT id, kind, subject_id, 'dead' FROM jobs_dead
-             UNION ALL SELECT id, kind, subject_id, outcome FROM jobs_done",
+             UNION ALL SELECT id, kind, subject_id,
+                              CASE WHEN reason LIKE 'the mail server answered %' THEN 'undeliverable' ELSE outcome END
+                       FROM jobs_done",
         )
         .fetch_all(&mut *tx)
         .await?;
         let notifications =
             sqlx::query_as("SELECT id, event, subject_id, version FROM notifications").fetch_all(&mut *tx).await?;
+        let users: Vec<User> =
+            sqlx::query_as("SELECT id, email, active AND wants_email AND muted_events = '{}' AS wants_all FROM users")
+                .fetch_all(&mut *tx)
+                .await?;
+        let payout_states: Vec<(String, String, i64)> = sqlx::query_as(
+            "SELECT resource_id, details->>'status', count(*) FROM audit_log WHERE action = 'WITHDRAWAL_PROCESSED'
+             GROUP BY 1, 2",
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        let auditor = sqlx::query_scalar(
+            "SELECT format('%s %s: %s', rule, subject, detail) FROM audit_findings WHERE class = 'money'",
+        )
+        .fetch_all(&mut *tx)
+        .await?;
         let rows: Vec<(String, String, String, Option<Uuid>)> =
             sqlx::query_as("SELECT action, resource_id, actor_type, actor_id FROM audit_log")
                 .fetch_all(&mut *tx)
@@ -136,7 +167,9 @@ impl Books {
             audited.entry((action, resource)).or_default().push((kind, id));
         }
         let wallets = wallets.into_iter().map(|(user, p, a, h, d, o)| (user, [p, a, h, d, o])).collect();
-        Ok(Self { purchases, transfers, wallets, payouts, jobs, notifications, audited })
+        let users = users.into_iter().map(|user| (user.id, user)).collect();
+        let payout_states = payout_states.into_iter().map(|(id, state, times)| ((id, state), times)).collect();
+        Ok(Self { purchases, transfers, wallets, payouts, jobs, notifications, users, payout_states, auditor, audited })
     }
 }
 

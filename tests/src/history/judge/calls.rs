@@ -4,22 +4,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::Result;
-use rust_decimal::Decimal;
-use rust_decimal::prelude::ToPrimitive;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::books::{Actor, Books, Payout, euros};
-use super::{Evidence, Findings};
-use crate::history::{Answer, Intent, Op};
-
-const PAYOUT: &str = "an acknowledged payout request is there once and equal";
-const SAME_KEY: &str = "the same key gets the same answer";
-const RECORDED: &str = "an acknowledged decision is recorded once";
-const FLAG: &str = "an acknowledged flag is set and recorded";
-const SIGN_IN: &str = "an acknowledged sign-in has its session";
-const WALLET: &str = "a wallet read agrees with itself";
+use super::{Evidence, Findings, rules};
+use crate::history::{Answer, Intent, Op, cents};
 
 pub(super) async fn check(evidence: &Evidence, books: &Books, found: &mut Findings) -> Result<()> {
     let kept: Vec<(Uuid, String, i16, Value)> =
@@ -59,13 +50,15 @@ fn keys(evidence: &Evidence, kept: &[(Uuid, String, i16, Value)], found: &mut Fi
         let same = answers
             .iter()
             .all(|(other, answer)| other == request && answer.status == first.status && answer.body == first.body);
-        found.unless(same, SAME_KEY, || format!("key {key} of {who} was answered differently: {answers:?}"));
+        found.unless(same, rules::SAME_KEY, || format!("key {key} of {who} was answered differently: {answers:?}"));
         let fresh = answers.iter().filter(|(_, answer)| !answer.replayed).count();
-        found.unless(fresh <= 1, SAME_KEY, || format!("key {key} of {who} was carried out {fresh} times"));
+        found.unless(fresh <= 1, rules::SAME_KEY, || format!("key {key} of {who} was carried out {fresh} times"));
         let stored: Vec<_> = kept.iter().filter(|(user, name, ..)| *user == who && name == key).collect();
         let right = matches!(stored.as_slice(), [(.., status, body)]
             if u16::try_from(*status).ok() == Some(first.status) && *body == first.body);
-        found.unless(right, SAME_KEY, || format!("of key {key} of {who} is kept {stored:?}, answered was {first:?}"));
+        found.unless(right, rules::SAME_KEY, || {
+            format!("of key {key} of {who} is kept {stored:?}, answered was {first:?}")
+        });
     }
 }
 
@@ -79,11 +72,11 @@ fn payouts(evidence: &Evidence, books: &Books, kept: &[(Uuid, String, i16, Value
         let id = answer.body.get("id").and_then(Value::as_str).unwrap_or_default();
         let told = answer.body.get("amount").and_then(Value::as_str).unwrap_or_default();
         let is = by_id.get(id).map(|payout| (payout.user_id, payout.cents, payout.origin.as_str()));
-        found.unless(is == Some((*user, *cents, "user")) && told == euros(*cents), PAYOUT, || {
+        found.unless(is == Some((*user, *cents, "user")) && told == euros(*cents), rules::PAYOUT, || {
             format!("{user} was told {told} for payout {id} of {}; it is {is:?}", euros(*cents))
         });
         let recorded = books.actors("WITHDRAWAL_REQUESTED", id);
-        found.unless(recorded == [("user".to_owned(), Some(*user))], RECORDED, || {
+        found.unless(recorded == [("user".to_owned(), Some(*user))], rules::RECORDED, || {
             format!("request of payout {id}: {recorded:?}")
         });
     }
@@ -93,11 +86,11 @@ fn payouts(evidence: &Evidence, books: &Books, kept: &[(Uuid, String, i16, Value
         let id = body.get("id").and_then(Value::as_str).unwrap_or_default();
         *opened.entry(id).or_default() += 1;
         let theirs = by_id.get(id).is_some_and(|payout| payout.user_id == *user);
-        found.unless(theirs, PAYOUT, || format!("payout {id} of {user}, key {key}, is not there"));
+        found.unless(theirs, rules::PAYOUT, || format!("payout {id} of {user}, key {key}, is not there"));
     }
     for payout in books.payouts.iter().filter(|payout| payout.origin == "user") {
         let times = opened.get(payout.id.to_string().as_str()).copied().unwrap_or_default();
-        found.unless(times == 1, "no payout that nobody asked for", || {
+        found.unless(times == 1, rules::PAYOUT_WANTED, || {
             format!("payout {} of {} was asked for {times} times", payout.id, payout.user_id)
         });
     }
@@ -124,7 +117,7 @@ fn decisions(evidence: &Evidence, books: &Books, found: &mut Findings) {
         let theirs = |(kind, who): &Actor| {
             kind == "admin" && (perhaps.contains(&(action, purchase)) || who.is_some_and(|who| admins.contains(&who)))
         };
-        found.unless(rows.len() == 1 && rows.iter().all(theirs), RECORDED, || {
+        found.unless(rows.len() == 1 && rows.iter().all(theirs), rules::RECORDED, || {
             format!("{action} of {purchase} by one of {admins:?}: {rows:?}")
         });
     }
@@ -150,9 +143,8 @@ fn accounts(evidence: &Evidence, books: &Books, found: &mut Findings) {
     }
     for (user, bounds) in changes {
         let rows = books.actors("BANK_ACCOUNT_CHANGED", &user.to_string()).len();
-        found.unless(bounds.hold(rows), "an acknowledged account is recorded", || {
-            format!("shopper {user}: recorded {rows} times, {bounds:?}")
-        });
+        found
+            .unless(bounds.hold(rows), rules::ACCOUNT, || format!("shopper {user}: recorded {rows} times, {bounds:?}"));
     }
 }
 
@@ -197,9 +189,11 @@ async fn flags(evidence: &Evidence, books: &Books, found: &mut Findings) -> Resu
     for (merchant, (last, bounds)) in set {
         let row = rows.iter().find(|(_, scope, _)| *scope == merchant);
         let is = row.map(|(.., enabled)| *enabled);
-        found.unless(last.is_none() || is == last, FLAG, || format!("of shop {merchant}: {is:?}, must be {last:?}"));
+        found.unless(last.is_none() || is == last, rules::FLAG, || {
+            format!("of shop {merchant}: {is:?}, must be {last:?}")
+        });
         let recorded = row.map_or(0, |(id, ..)| books.actors("FEATURE_FLAG_SET", &id.to_string()).len());
-        found.unless(bounds.hold(recorded), FLAG, || {
+        found.unless(bounds.hold(recorded), rules::FLAG, || {
             format!("of shop {merchant}: recorded {recorded} times, {bounds:?}")
         });
     }
@@ -214,7 +208,7 @@ async fn sign_ins(evidence: &Evidence, found: &mut Findings) -> Result<()> {
         let (Intent::SignIn { user }, Some(answer)) = (&op.intent, op.done()) else { continue };
         let token = answer.body.get("refresh_token").and_then(Value::as_str).unwrap_or_default();
         let owner = sessions.get(Sha256::digest(token).as_slice());
-        found.unless(owner == Some(user), SIGN_IN, || format!("of {user}: {owner:?}"));
+        found.unless(owner == Some(user), rules::SIGN_IN, || format!("of {user}: {owner:?}"));
     }
     Ok(())
 }
@@ -234,10 +228,6 @@ fn wallets(evidence: &Evidence, found: &mut Findings) {
         let sound = ["pending", "available", "held", "paid", "owed"].iter().all(|name| amount(name) >= Some(0));
         let reasons = held_by.0 >= TOLD || amount("held") == Some(held_by.1);
         let fits = amount("pending") >= Some(maturing.1);
-        found.unless(sound && reasons && fits, WALLET, || format!("of {user}: {}", answer.body));
+        found.unless(sound && reasons && fits, rules::WALLET, || format!("of {user}: {}", answer.body));
     }
-}
-
-fn cents(amount: &Value) -> Option<i64> {
-    (amount.as_str()?.parse::<Decimal>().ok()? * Decimal::ONE_HUNDRED).to_i64()
 }

@@ -8,11 +8,8 @@ use shared::clock::Timestamp;
 use time::Duration;
 use uuid::Uuid;
 
-use super::{Evidence, Findings};
+use super::{Evidence, Findings, rules};
 use crate::history::{Intent, Op};
-
-const KEPT: &str = "an acknowledged delivery is kept once, byte for byte, with its result";
-const ONCE: &str = "a repeated delivery is taken once";
 
 /// Bytes without an id of the sender are a repetition for so long.
 const REPETITION: Duration = Duration::minutes(15);
@@ -53,7 +50,9 @@ pub(super) async fn check(evidence: &Evidence, found: &mut Findings) -> Result<(
     let mut by_words: HashMap<Words<'_>, Vec<&Delivery>> = HashMap::new();
     for row in &rows {
         by_words.entry(row.words()).or_default().push(row);
-        found.unless(row.answer.is_some(), KEPT, || format!("{} of {} has no result", row.id, row.network));
+        found.unless(row.answer.is_some(), rules::DELIVERY_KEPT, || {
+            format!("{} of {} has no result", row.id, row.network)
+        });
     }
     let mut sent: HashSet<Words<'_>> = HashSet::new();
     let declared: HashSet<&str> = evidence
@@ -70,7 +69,7 @@ pub(super) async fn check(evidence: &Evidence, found: &mut Findings) -> Result<(
         if *refused {
             let left = by_words.contains_key(&words)
                 || rows.iter().any(|row| network == "nobody" && row.body == body.as_bytes());
-            found.unless(!left, "a refused delivery leaves nothing", || format!("{sender_id:?} {query}{body}"));
+            found.unless(!left, rules::DELIVERY_REFUSED, || format!("{sender_id:?} {query}{body}"));
             continue;
         }
         sent.insert(words);
@@ -83,7 +82,7 @@ pub(super) async fn check(evidence: &Evidence, found: &mut Findings) -> Result<(
     }
     for row in rows.iter().filter(|row| !sent.contains(&row.words())) {
         let known = row.network == "self" && row.sender_id.as_deref().is_some_and(|id| declared.contains(id));
-        found.unless(known, "nothing is taken in that nobody sent", || {
+        found.unless(known, rules::DELIVERY_SENT, || {
             format!("delivery {} of {}: {:?}", row.id, row.network, row.sender_id)
         });
     }
@@ -94,25 +93,25 @@ pub(super) async fn check(evidence: &Evidence, found: &mut Findings) -> Result<(
 /// Everybody who was told so finds their bytes, each of them once.
 fn kept((network, id, query, body): Words<'_>, ops: &[&Op], rows: &[&Delivery], found: &mut Findings) {
     let name = || format!("{network} {id:?} {query}{}", String::from_utf8_lossy(body));
-    found.unless(rows.len() >= ops.len(), KEPT, || {
+    found.unless(rows.len() >= ops.len(), rules::DELIVERY_KEPT, || {
         format!("{} was acknowledged {} times and is there {} times", name(), ops.len(), rows.len())
     });
     let tries: usize = ops.iter().filter_map(|op| op.answer.as_ref()).map(|answer| answer.earlier.len() + 1).sum();
-    found.unless(rows.len() <= tries, KEPT, || {
+    found.unless(rows.len() <= tries, rules::DELIVERY_KEPT, || {
         format!("{} was sent {tries} times and is there {} times", name(), rows.len())
     });
     let mut told = HashSet::new();
     for answer in ops.iter().filter_map(|op| op.answer.as_ref()) {
         let Some(told_id) = answer.body.get("delivery_id").and_then(|id| id.as_str()) else { continue };
         let row = rows.iter().find(|row| row.id.to_string() == told_id);
-        found.unless(row.is_some() && told.insert(told_id), KEPT, || {
+        found.unless(row.is_some() && told.insert(told_id), rules::DELIVERY_KEPT, || {
             format!("{} was acknowledged as {told_id}, which is not there or somebody else's", name())
         });
         let said = answer.body.get("status").and_then(|status| status.as_str());
         // What waited may have been applied since.
         let same =
             row.is_none_or(|row| said == row.answer.as_deref() || matches!(said, Some("waiting" | "quarantined")));
-        found.unless(same, KEPT, || format!("{} was acknowledged as {said:?}", name()));
+        found.unless(same, rules::DELIVERY_KEPT, || format!("{} was acknowledged as {said:?}", name()));
     }
 }
 
@@ -128,20 +127,22 @@ fn taken_once(by_words: &HashMap<Words<'_>, Vec<&Delivery>>, found: &mut Finding
         let apart = firsts.iter().enumerate().all(|(index, one)| {
             firsts.iter().skip(index + 1).all(|two| (one.received_at - two.received_at).abs() >= REPETITION)
         });
-        found.unless(!firsts.is_empty() && apart, ONCE, || {
+        found.unless(!firsts.is_empty() && apart, rules::DELIVERY_ONCE, || {
             format!("{network} {query}{} was taken {} times", String::from_utf8_lossy(body), firsts.len())
         });
     }
     for ((network, id), rows) in by_id {
         let firsts: Vec<&&Delivery> = rows.iter().filter(|row| row.is_first()).collect();
         let Some(first) = firsts.first().filter(|_| firsts.len() == 1) else {
-            found.add(ONCE, format!("{network} {id} was taken {} times", firsts.len()));
+            found.add(rules::DELIVERY_ONCE, format!("{network} {id} was taken {} times", firsts.len()));
             continue;
         };
         for row in rows.iter().filter(|row| !row.is_first()) {
             let must = if row.body == first.body { "duplicate" } else { "quarantined" };
             let right = row.duplicate_of == Some(first.id) && row.answer.as_deref() == Some(must);
-            found.unless(right, ONCE, || format!("{network} {id}: {} is {:?}, must be {must}", row.id, row.answer));
+            found.unless(right, rules::DELIVERY_ONCE, || {
+                format!("{network} {id}: {} is {:?}, must be {must}", row.id, row.answer)
+            });
         }
     }
 }

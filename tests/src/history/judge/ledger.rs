@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use uuid::Uuid;
 
-use super::Findings;
 use super::books::{BUCKETS, Books, Transfer, euros};
+use super::{Findings, rules};
 
 pub(super) fn check(books: &Books, found: &mut Findings) {
     movements(books, found);
@@ -39,12 +39,12 @@ fn movements(books: &Books, found: &mut Findings) {
     let mut seen = BTreeSet::new();
     for transfer in &books.transfers {
         let Transfer { id, code, subject_id, version, .. } = transfer;
-        found.unless(seen.insert((subject_id, code, version)), "each movement happens once", || {
+        found.unless(seen.insert((subject_id, code, version)), rules::MOVED_ONCE, || {
             format!("{code} of {subject_id}, version {version}, again as transfer {id}")
         });
         let way = (transfer.debit_account.as_str(), transfer.credit_account.as_str());
         let ways = WAYS.iter().find(|(name, _)| name == code).map_or(&[][..], |(_, ways)| ways);
-        found.unless(ways.contains(&way) && transfer.cents > 0, "a movement goes the way of its code", || {
+        found.unless(ways.contains(&way) && transfer.cents > 0, rules::WAY, || {
             format!("transfer {id}: {code} of {} from {} to {}", euros(transfer.cents), way.0, way.1)
         });
     }
@@ -75,13 +75,13 @@ fn wallets(books: &Books, found: &mut Findings) {
         let kept = books.wallets.get(&user).copied().unwrap_or_default();
         let sums = computed.get(&user).copied().unwrap_or_default();
         for ((name, kept), sum) in BUCKETS.iter().zip(kept).zip(sums) {
-            found.unless(kept == sum, "a bucket equals its transfers", || {
+            found.unless(kept == sum, rules::BUCKET, || {
                 format!("shopper {user}: {name} is {}, transfers {}", euros(kept), euros(sum))
             });
-            found.unless(kept >= 0, "no bucket is below zero", || format!("shopper {user}: {name} is {}", euros(kept)));
+            found.unless(kept >= 0, rules::BELOW_ZERO, || format!("shopper {user}: {name} is {}", euros(kept)));
         }
         let open = held.get(&user).copied().unwrap_or_default();
-        found.unless(kept[2] == open, "what is held equals the open payouts", || {
+        found.unless(kept[2] == open, rules::HELD, || {
             format!("shopper {user}: held {}, open payouts {}", euros(kept[2]), euros(open))
         });
     }
@@ -103,26 +103,22 @@ fn purchases(books: &Books, found: &mut Findings) {
         let (given, pending) = sums.remove(&purchase.id).unwrap_or_default();
         let state = purchase.cashback_state.as_deref();
         let must_pend = if state == Some("pending") { purchase.cashback } else { 0 };
-        found.unless(
-            (given, pending) == (purchase.cashback, must_pend),
-            "a purchase's transfers equal its cashback",
-            || {
-                let (cashback, given, pending) = (euros(purchase.cashback), euros(given), euros(pending));
-                format!("{}: {cashback} {state:?}, given {given}, pending {pending}", purchase.id)
-            },
-        );
+        found.unless((given, pending) == (purchase.cashback, must_pend), rules::CASHBACK, || {
+            let (cashback, given, pending) = (euros(purchase.cashback), euros(given), euros(pending));
+            format!("{}: {cashback} {state:?}, given {given}, pending {pending}", purchase.id)
+        });
         let together = match purchase.state.as_str() {
             "pending" => matches!(state, None | Some("pending")),
             "confirmed" => matches!(state, None | Some("pending" | "available")),
             "rejected" | "reversed" => purchase.cashback == 0 && matches!(state, None | Some("reversed")),
             _ => false,
         };
-        found.unless(together, "a purchase and its cashback go together", || {
+        found.unless(together, rules::TOGETHER, || {
             format!("{}: {} with {state:?} {}", purchase.id, purchase.state, euros(purchase.cashback))
         });
     }
     for (purchase, _) in sums {
-        found.add("a purchase's transfers equal its cashback", format!("transfers of {purchase}, which is not there"));
+        found.add(rules::CASHBACK, format!("transfers of {purchase}, which is not there"));
     }
 }
 
@@ -146,11 +142,11 @@ fn payouts(books: &Books, found: &mut Findings) {
             _ => [1, 0, 0, 0],
         };
         let (is, must) = (sums.remove(&payout.id).unwrap_or_default(), must.map(|times| times * payout.cents));
-        found.unless(is == must, "a payout's transfers are those of its state", || {
+        found.unless(is == must, rules::PAYOUT_MOVED, || {
             format!("{} {}: {codes:?} are {is:?}, must be {must:?}", payout.id, payout.state)
         });
     }
     for (payout, _) in sums {
-        found.add("a payout's transfers are those of its state", format!("transfers of {payout}, which is not there"));
+        found.add(rules::PAYOUT_MOVED, format!("transfers of {payout}, which is not there"));
     }
 }

@@ -8,7 +8,9 @@ mod ledger;
 mod mails;
 mod payouts;
 mod purchases;
+pub mod rules;
 mod seals;
+mod trail;
 mod work;
 
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use super::Op;
 use crate::demo::catalogue::Catalogue;
 use crate::network::Story;
 use books::Books;
+use rules::Rule;
 
 /// How long a disagreement is looked at again once nothing is under way: a return of the bank may be on its way.
 const SECOND_LOOKS: Duration = Duration::from_secs(30);
@@ -69,12 +72,12 @@ impl std::fmt::Display for Finding {
 struct Findings(Vec<Finding>);
 
 impl Findings {
-    fn add(&mut self, rule: &'static str, what: impl Into<String>) {
-        self.0.push(Finding { rule, what: what.into() });
+    fn add(&mut self, rule: Rule, what: impl Into<String>) {
+        self.0.push(Finding { rule: rule.words(), what: what.into() });
     }
 
     /// Adds it unless the rule is kept.
-    fn unless(&mut self, kept: bool, rule: &'static str, what: impl FnOnce() -> String) {
+    fn unless(&mut self, kept: bool, rule: Rule, what: impl FnOnce() -> String) {
         if !kept {
             self.add(rule, what());
         }
@@ -119,7 +122,7 @@ pub async fn at_rest(evidence: &Evidence, patience: Duration, mut say: impl FnMu
             let mut findings = judge(evidence).await?;
             let looked_long = !busy.is_empty() || calm.elapsed() > SECOND_LOOKS;
             if late || findings.is_empty() || looked_long {
-                findings.extend(busy.into_iter().map(|what| Finding { rule: "everything comes to rest", what }));
+                findings.extend(busy.into_iter().map(|what| Finding { rule: rules::AT_REST.words(), what }));
                 return Ok(findings);
             }
             report(&mut shown, || findings.first().map(ToString::to_string), &mut say);
@@ -150,11 +153,15 @@ pub async fn judge(evidence: &Evidence) -> Result<Vec<Finding>> {
     calls::check(evidence, &books, &mut found).await?;
     payouts::check(evidence, &books, &fetch(evidence, &evidence.bank_url, "ledger").await?, &mut found)?;
     ledger::check(&books, &mut found);
+    trail::check(&books, &mut found);
     seals::check(&evidence.pool, &mut found).await?;
     work::check(evidence, &books, &mut found).await?;
     mails::check(&books, &fetch(evidence, &evidence.mail_url, "messages").await?, &mut found);
     for violation in audit::whole(&evidence.pool).await? {
-        found.add("the audit is clean", format!("{}: {}: {}", violation.check, violation.id, violation.detail));
+        found.add(rules::AUDIT, format!("{}: {}: {}", violation.check, violation.id, violation.detail));
+    }
+    for finding in &books.auditor {
+        found.add(rules::AUDITOR, finding.clone());
     }
     found.0.sort();
     Ok(found.0)

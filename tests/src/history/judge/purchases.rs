@@ -5,12 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use uuid::Uuid;
 
 use super::books::{Books, Purchase, euros};
-use super::{Evidence, Findings};
+use super::{Evidence, Findings, rules};
 use crate::demo::catalogue::Catalogue;
 use crate::history::{Intent, Op};
 use crate::network::truth::{Expected, award};
-
-const STORY: &str = "each purchase ends as its story says";
 
 pub(super) fn check(evidence: &Evidence, books: &Books, found: &mut Findings) {
     let mut rest: HashMap<(&str, &str), &Purchase> =
@@ -19,7 +17,7 @@ pub(super) fn check(evidence: &Evidence, books: &Books, found: &mut Findings) {
     stories(evidence, &mut rest, &mut must, found);
     declared(evidence, &mut rest, &mut must, found);
     for (network, key) in rest.into_keys() {
-        found.add("no purchase that nobody made", format!("{network} {key}"));
+        found.add(rules::PURCHASE_WANTED, format!("{network} {key}"));
     }
     totals(books, &must, found);
 }
@@ -35,17 +33,17 @@ fn stories<'a>(
             let owner = evidence.world.shoppers.get(end.shopper).map(|shopper| shopper.id);
             *must.entry(owner.unwrap_or_default()).or_default() += end.cashback;
             match rest.remove(&(end.network, end.key.as_str())) {
-                None => found.add(STORY, format!("{} ({}): no purchase", end.key, story.name)),
+                None => found.add(rules::STORY, format!("{} ({}): no purchase", end.key, story.name)),
                 Some(row) => {
                     if let Some(what) = differences(owner, end, row) {
-                        found.add(STORY, format!("{} ({}): {what}", end.key, story.name));
+                        found.add(rules::STORY, format!("{} ({}): {what}", end.key, story.name));
                     }
                 }
             }
         }
         for (network, key) in &story.absent {
             if rest.remove(&(*network, key.as_str())).is_some() {
-                found.add(STORY, format!("{key} ({}): there is a purchase and must not be", story.name));
+                found.add(rules::STORY, format!("{key} ({}): there is a purchase and must not be", story.name));
             }
         }
     }
@@ -109,7 +107,6 @@ fn declared<'a>(
     must: &mut BTreeMap<Uuid, i64>,
     found: &mut Findings,
 ) {
-    const RULE: &str = "an acknowledged purchase is there once and equal";
     let decisions = decisions(&evidence.log);
     let mut told: HashMap<&str, HashSet<String>> = HashMap::new();
     let mut explained: HashMap<&str, &Purchase> = HashMap::new();
@@ -122,17 +119,17 @@ fn declared<'a>(
             let cashback = answer.body.get("cashback_amount").and_then(|amount| amount.as_str()).unwrap_or_default();
             let ids = told.entry(external_id).or_default();
             ids.insert(id.clone());
-            found.unless(ids.len() == 1, RULE, || format!("{external_id} was answered as {ids:?}"));
+            found.unless(ids.len() == 1, rules::PURCHASE, || format!("{external_id} was answered as {ids:?}"));
             let promised = promise(&evidence.world, *merchant, *cents);
-            found.unless(promised.map(euros).as_deref() == Some(cashback), RULE, || {
+            found.unless(promised.map(euros).as_deref() == Some(cashback), rules::PURCHASE, || {
                 format!("{external_id}: {cashback} was promised, must be {promised:?} cents")
             });
             match row {
-                None => found.add(RULE, format!("{external_id}, purchase {id}: not there")),
+                None => found.add(rules::PURCHASE, format!("{external_id}, purchase {id}: not there")),
                 Some(row) => {
                     let is = (row.id.to_string(), row.user_id, row.merchant_id, row.sale);
                     let must = (id, *user, *merchant, cents * 100);
-                    found.unless(is == must, RULE, || format!("{external_id} is {is:?}, must be {must:?}"));
+                    found.unless(is == must, rules::PURCHASE, || format!("{external_id} is {is:?}, must be {must:?}"));
                 }
             }
         }
@@ -145,12 +142,17 @@ fn declared<'a>(
         explained.insert(external_id, row);
         let decided = decisions.get(&row.id);
         let allowed = decided.map_or(row.state == "pending", |decided| decided.allow(&row.state));
-        found.unless(allowed, "an acknowledged decision holds", || {
-            format!("{external_id}, purchase {}, is {}", row.id, row.state)
-        });
+        found
+            .unless(allowed, rules::DECISION_HOLDS, || format!("{external_id}, purchase {}, is {}", row.id, row.state));
         let worth = if row.state == "reversed" { 0 } else { promise(&evidence.world, *merchant, *cents).unwrap_or(0) };
-        found.unless(row.cashback == worth, RULE, || {
-            format!("{external_id}: cashback is {}, must be {}", euros(row.cashback), euros(worth))
+        // Their hold is two seconds, and everything is at rest.
+        let stands = match row.state.as_str() {
+            "confirmed" => "available",
+            other => other,
+        };
+        let is = (row.cashback, row.cashback_state.as_deref());
+        found.unless(is == (worth, Some(stands)), rules::PURCHASE, || {
+            format!("{external_id}: cashback is {is:?}, must be {worth} cents and {stands}")
         });
         *must.entry(*user).or_default() += worth;
     }
@@ -169,7 +171,7 @@ fn totals(books: &Books, must: &BTreeMap<Uuid, i64>, found: &mut Findings) {
         let [pending, available, held, paid, owed] = books.wallets.get(&user).copied().unwrap_or_default();
         let is = pending + available + held + paid - owed;
         let must = must.get(&user).copied().unwrap_or_default();
-        found.unless(is == must, "each shopper has what their purchases came to", || {
+        found.unless(is == must, rules::TOTALS, || {
             format!("shopper {user} has {}, must have {}", euros(is), euros(must))
         });
     }

@@ -5,9 +5,7 @@ use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
-use super::Findings;
-
-const RULE: &str = "the chain of seals holds";
+use super::{Findings, rules};
 
 #[derive(sqlx::FromRow)]
 struct Seal {
@@ -52,9 +50,9 @@ pub(super) async fn check(pool: &PgPool, found: &mut Findings) -> Result<()> {
         let (from, to): (u64, u64) = (seal.from_xact.parse()?, seal.to_xact.parse()?);
         // The first seal of an epoch covers all rows there were.
         let follows = seal.n == last.0 + 1 && seal.previous == last.2 && (from == 0 || from >= last.1);
-        found.unless(follows, RULE, || format!("seal {} does not follow the one before it", seal.n));
+        found.unless(follows, rules::SEALS, || format!("seal {} does not follow the one before it", seal.n));
         let between = from..to;
-        found.unless(from == 0 || !rows.iter().any(|(xact, _)| (last.1..from).contains(xact)), RULE, || {
+        found.unless(from == 0 || !rows.iter().any(|(xact, _)| (last.1..from).contains(xact)), rules::SEALS, || {
             format!("rows before seal {} are in no seal", seal.n)
         });
         let covered: Vec<&str> =
@@ -64,15 +62,15 @@ pub(super) async fn check(pool: &PgPool, found: &mut Findings) -> Result<()> {
             hash.update(words.as_bytes());
             hash.update(b"\n");
         }
-        found.unless(i64::try_from(covered.len())? == seal.count, RULE, || {
+        found.unless(i64::try_from(covered.len())? == seal.count, rules::SEALS, || {
             format!("seal {} was made over {} rows, there are {}", seal.n, seal.count, covered.len())
         });
-        found.unless(hash.finalize().as_slice() == seal.hash, RULE, || {
+        found.unless(hash.finalize().as_slice() == seal.hash, rules::SEALS, || {
             format!("the rows of seal {} (transactions {from} to {to}) are not the sealed ones", seal.n)
         });
         last = (seal.n, to, seal.hash);
     }
     let loose = rows.iter().filter(|(xact, _)| *xact >= last.1).count();
-    found.unless(loose == 0, RULE, || format!("{loose} rows are in no seal"));
+    found.unless(loose == 0, rules::SEALS, || format!("{loose} rows are in no seal"));
     Ok(())
 }

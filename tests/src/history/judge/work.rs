@@ -7,7 +7,7 @@ use anyhow::Result;
 use uuid::Uuid;
 
 use super::books::{Books, Job};
-use super::{Evidence, Findings};
+use super::{Evidence, Findings, rules};
 use crate::history::claims;
 
 pub(super) async fn check(evidence: &Evidence, books: &Books, found: &mut Findings) -> Result<()> {
@@ -18,10 +18,10 @@ pub(super) async fn check(evidence: &Evidence, books: &Books, found: &mut Findin
         return Ok(());
     }
     for usurped in claims::usurped(&evidence.pool).await? {
-        found.add("whoever settles a job holds its claim", format!("job {}: {}", usurped.job, usurped.what));
+        found.add(rules::CLAIM, format!("job {}: {}", usurped.job, usurped.what));
     }
     for job in claims::vanished(&evidence.pool).await? {
-        found.add("a claimed job ends or lives", format!("job {job} is neither live nor in the history"));
+        found.add(rules::ENDS, format!("job {job} is neither live nor in the history"));
     }
     Ok(())
 }
@@ -45,13 +45,13 @@ fn under_way(books: &Books, found: &mut Findings) {
     };
     let (lives, dead) = (live("live"), live("dead"));
     for (kind, subject) in due.difference(&lives).filter(|job| !dead.contains(*job)) {
-        found.add("what is under way has a job", format!("{subject} has none to {kind}"));
+        found.add(rules::HAS_JOB, format!("{subject} has none to {kind}"));
     }
     for (kind, subject) in lives.difference(&due) {
-        found.add("a live job has a reason", format!("{kind} of {subject}"));
+        found.add(rules::HAS_REASON, format!("{kind} of {subject}"));
     }
     for (kind, subject) in dead {
-        found.add("no job is dead", format!("{kind} of {subject}"));
+        found.add(rules::NO_DEAD, format!("{kind} of {subject}"));
     }
 }
 
@@ -63,27 +63,31 @@ fn ends(books: &Books, found: &mut Findings) {
     }
     for (id, jobs) in by_id.into_iter().filter(|(_, jobs)| jobs.len() > 1) {
         let stands: Vec<&str> = jobs.iter().map(|job| job.stands.as_str()).collect();
-        found.add("a job ends once", format!("job {id} is {stands:?}"));
+        found.add(rules::ENDS_ONCE, format!("job {id} is {stands:?}"));
     }
 }
 
-/// What a shopper must be told has had its mail's job, unless a live or dead one still has it.
+/// What a shopper must be told has had its mail's job, which was not cancelled unless the shopper wants less mail or
+/// an operator did it.
 fn mail(books: &Books, found: &mut Findings) {
-    let had: HashSet<(&str, Uuid)> = books.jobs.iter().map(|job| (job.kind.as_str(), job.subject_id)).collect();
-    let mut must = |kind: &str, subject: Uuid| {
-        found.unless(had.contains(&(kind, subject)), "what happened has its mail", || format!("{kind} of {subject}"));
+    let by_operator = |job: &Job| !books.actors("JOB_CANCELLED", &job.id.to_string()).is_empty();
+    let had = books.jobs.iter().filter(|job| job.stands != "cancelled" || by_operator(job));
+    let had: HashSet<(&str, Uuid)> = had.map(|job| (job.kind.as_str(), job.subject_id)).collect();
+    let mut must = |kind: &str, subject: Uuid, user: Uuid| {
+        let wanted = books.users.get(&user).is_none_or(|user| user.wants_all);
+        found.unless(!wanted || had.contains(&(kind, subject)), rules::HAS_MAIL, || format!("{kind} of {subject}"));
     };
     for purchase in &books.purchases {
         match purchase.cashback_state.as_deref() {
-            Some("available") => must("mail.available", purchase.id),
-            Some("reversed") => must("mail.reversed", purchase.id),
+            Some("available") => must("mail.available", purchase.id, purchase.user_id),
+            Some("reversed") => must("mail.reversed", purchase.id, purchase.user_id),
             _ => {}
         }
     }
     for payout in &books.payouts {
         match payout.state.as_str() {
-            "completed" => must("mail.payout_sent", payout.id),
-            "failed" | "cancelled" | "returned" => must("mail.payout_failed", payout.id),
+            "completed" => must("mail.payout_sent", payout.id, payout.user_id),
+            "failed" | "cancelled" | "returned" => must("mail.payout_failed", payout.id, payout.user_id),
             _ => {}
         }
     }

@@ -8,8 +8,6 @@ use anyhow::{Context, Result};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::Method;
-use rust_decimal::Decimal;
-use rust_decimal::prelude::ToPrimitive;
 use serde_json::{Value, json};
 use shared::users::Role;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +16,7 @@ use uuid::Uuid;
 use super::caller::{Caller, Request};
 use super::people::{Buyer, PASSWORD, People, new_iban};
 use crate::demo::catalogue::{Catalogue, Shop};
-use crate::history::{Answer, Intent};
+use crate::history::{Answer, Intent, cents};
 use crate::network::reference::hundredths;
 
 /// What everybody here shares.
@@ -284,9 +282,4 @@ impl Life {
 
 fn succeeded(answer: &Answer) -> bool {
     (200..300).contains(&answer.status)
-}
-
-/// An amount as it is shown, in cents.
-fn cents(value: &Value) -> Option<i64> {
-    (value.as_str()?.parse::<Decimal>().ok()? * Decimal::ONE_HUNDRED).to_i64()
 }
