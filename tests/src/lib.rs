@@ -9,7 +9,6 @@ pub mod demo;
 pub mod history;
 pub mod load;
 pub mod logged;
-pub mod measure;
 pub mod network;
 pub mod processes;
 pub mod sandbox;

@@ -1,6 +1,6 @@
 //! Drains: jobs that piled up while their workers were down are worked off, confirm and mature alone, by one process and
 //! by two, and while the database is copied.
-#![expect(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "rates, no money")]
+#![expect(clippy::float_arithmetic, reason = "rates, no money")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,16 +13,16 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::Plan;
 use super::figures::{Sample, Series};
 use super::generator;
+use super::reference::Step;
 use super::references::Stage;
 use super::report::{Bar, Results};
 use super::requests::{Orders, cents};
 use super::servers::Servers;
 use super::site::{Site, WORKERS};
 use super::world::SHOPPERS;
-use super::Plan;
-use super::reference::Step;
 use crate::stack::Profile;
 
 /// Processes of a stage.
@@ -51,7 +51,8 @@ pub async fn run(plan: &Plan, results: &mut Results) -> Result<()> {
     for round in 1..=plan.rounds {
         eprintln!("round {round} of {}: drains", plan.rounds);
         // A new one in every round: the mails and payouts that nobody works off here would pile up.
-        let site = Site::fresh(&[WORKERS.as_slice(), &["confirm2", "mature2"]].concat(), &["confirm2", "mature2"]).await?;
+        let site =
+            Site::fresh(&[WORKERS.as_slice(), &["confirm2", "mature2"]].concat(), &["confirm2", "mature2"]).await?;
         results.describe(&site).await?;
         for many in PROCESSES {
             let (first, second) = (format!("confirm@{many}"), format!("mature@{many}"));
@@ -75,11 +76,13 @@ pub async fn run(plan: &Plan, results: &mut Results) -> Result<()> {
         }
         site.audit().await?;
         let servers = Servers::of(Profile::Bench, SHOPPERS)?;
+        site.pause()?;
         for stage in [&mut confirm, &mut mature] {
             if PROCESSES.iter().any(|many| plan.wants(&format!("{}@{many}", stage.name()))) {
                 stage.measure(&servers).await;
             }
         }
+        site.resume()?;
         site.end().await?;
     }
     for stage in [&confirm, &mature] {
@@ -143,7 +146,7 @@ async fn drain(site: &Site, stage: &str, processes: usize) -> Result<Sample> {
     Ok(Sample { value: items as f64 / elapsed.as_secs_f64().max(0.001), cpu })
 }
 
-async fn due(site: &Site, queue: &str) -> Result<i64> {
+pub(super) async fn due(site: &Site, queue: &str) -> Result<i64> {
     let sql = "SELECT count(*) FROM jobs WHERE queue = $1 AND run_at <= now()";
     Ok(sqlx::query_scalar(sql).bind(queue).fetch_one(&site.pool).await?)
 }

@@ -45,7 +45,8 @@ impl Series {
     #[must_use]
     pub fn spread(&self) -> f64 {
         let values = self.values();
-        let (low, high) = (values.iter().copied().fold(f64::INFINITY, f64::min), values.iter().copied().fold(0.0, f64::max));
+        let (low, high) =
+            (values.iter().copied().fold(f64::INFINITY, f64::min), values.iter().copied().fold(0.0, f64::max));
         if self.median() > 0.0 { (high - low) / self.median() } else { 0.0 }
     }
 
@@ -53,7 +54,8 @@ impl Series {
     #[must_use]
     pub fn cpu(&self) -> BTreeMap<String, f64> {
         let names: std::collections::BTreeSet<&String> = self.0.iter().flat_map(|sample| sample.cpu.keys()).collect();
-        let of = |name: &String| self.0.iter().map(|sample| sample.cpu.get(name).copied().unwrap_or_default()).collect();
+        let of =
+            |name: &String| self.0.iter().map(|sample| sample.cpu.get(name).copied().unwrap_or_default()).collect();
         names.into_iter().map(|name| (name.clone(), median(of(name)))).collect()
     }
 }

@@ -1,6 +1,6 @@
 //! A stack with nothing to do: how long its processes take to start, what they weigh, and how soon what arrives is
 //! confirmed, then and under load.
-#![expect(clippy::float_arithmetic, clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds and megabytes, no money")]
+#![expect(clippy::float_arithmetic, reason = "milliseconds and megabytes, no money")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! Intake: deliveries stored, booked and answered, with every worker down, so that nothing else is measured.
-#![expect(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "rates, no money")]
+#![expect(clippy::float_arithmetic, reason = "rates, no money")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::Plan;
 use super::figures::{Sample, Series, percentile};
 use super::generator::{self, Requests};
+use super::reference::Step;
+use super::references::{Ceiling, Stage};
 use super::report::{Bar, Results};
 use super::requests::{Orders, cents};
 use super::servers::Servers;
 use super::site::{Site, WORKERS};
-use super::Plan;
-use super::reference::Step;
-use super::references::{Ceiling, Stage};
 
 /// Connections at once.
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 256];
@@ -57,7 +57,8 @@ pub async fn run(plan: &Plan, results: &mut Results) -> Result<()> {
     let site = Site::fresh(&WORKERS, &[]).await?;
     results.describe(&site).await?;
     let servers = Servers::of(crate::stack::Profile::Bench, super::world::SHOPPERS)?;
-    let chosen: Vec<_> = all().into_iter().filter(|(name, ..)| plan.wants(name) || (name == CAPACITY && plan.wants(HALF))).collect();
+    let chosen: Vec<_> =
+        all().into_iter().filter(|(name, ..)| plan.wants(name) || (name == CAPACITY && plan.wants(HALF))).collect();
     let mut ceiling = Series::default();
     let mut beside = Stage::new(plan, Step::Intake);
     closed(&site, Form::Signed, 64, Duration::from_secs(1)).await.context("warming up")?;
@@ -68,10 +69,12 @@ pub async fn run(plan: &Plan, results: &mut Results) -> Result<()> {
             let sample = closed(&site, *form, *connections, plan.time).await.context(name.clone())?;
             ours.entry(name.clone()).or_default().push(sample);
         }
+        site.pause()?;
         beside.measure(&servers).await;
         if plan.references && ours.contains_key(CAPACITY) {
             ceiling.push(without_database(&site, plan.time).await.context("the ceiling")?);
         }
+        site.resume()?;
     }
     for (name, ..) in &chosen {
         let Some(series) = ours.get(name) else { continue };
@@ -106,7 +109,8 @@ async fn closed(site: &Site, form: Form, connections: usize, time: Duration) -> 
 /// The same calls where nothing is stored.
 async fn without_database(site: &Site, time: Duration) -> Result<Sample> {
     let ceiling = Ceiling::start(site).await?;
-    let requests = Arc::new(Orders::default().signed(site, usize::try_from(time.as_secs().max(1) * 3 * FASTEST)?, cents)?);
+    let requests =
+        Arc::new(Orders::default().signed(site, usize::try_from(time.as_secs().max(1) * 3 * FASTEST)?, cents)?);
     let before = ceiling.used();
     let load = generator::closed(ceiling.port, requests, 256, time).await?;
     let used = (ceiling.used() - before) * 1_000.0 / load.taken.max(1) as f64;

@@ -27,14 +27,17 @@ pub async fn describe(site: &Site) -> Result<String> {
     );
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let field = |text: &str, name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.split_once(':').map(|(_, value)| value.trim().to_owned()));
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.split_once(':').map(|(_, value)| value.trim().to_owned()));
         line.unwrap_or_else(|| "?".to_owned())
     };
     let (cpu, memory) = (read("/proc/cpuinfo"), read("/proc/meminfo"));
     let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
     let mut redis = redis::Client::open(site.redis_url()?)?.get_multiplexed_async_connection().await?;
     let server: String = redis::cmd("INFO").arg("server").query_async(&mut redis).await?;
-    let (_, fsync): (String, String) = redis::cmd("CONFIG").arg("GET").arg("appendfsync").query_async(&mut redis).await?;
+    let (_, fsync): (String, String) =
+        redis::cmd("CONFIG").arg("GET").arg("appendfsync").query_async(&mut redis).await?;
     let flush = flush(site.directory())?;
     Ok(format!(
         "{cores} cores, {}, memory {}, Linux {}; client, servers and all processes share them\n\

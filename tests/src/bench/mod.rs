@@ -7,6 +7,7 @@
 pub mod cpu;
 pub mod drain;
 pub mod figures;
+pub mod flush;
 pub mod generator;
 pub mod growth;
 pub mod idle;
@@ -62,17 +63,20 @@ pub struct Plan {
     jobs: usize,
     only: Vec<String>,
     references: bool,
+    /// Fewer numbers of clients are tried.
+    quick: bool,
 }
 
 impl Plan {
     fn of(options: &Options) -> Self {
-        let (rounds, seconds, jobs) = if options.quick { (2, 2, 20_000) } else { (5, 5, 40_000) };
+        let (rounds, seconds, jobs) = if options.quick { (2, 2, 10_000) } else { (5, 5, 40_000) };
         Self {
             rounds: options.rounds.unwrap_or(rounds).max(1),
             time: Duration::from_secs(options.seconds.unwrap_or(seconds).max(1)),
             jobs: options.jobs.unwrap_or(jobs),
             only: options.only.clone(),
             references: !options.no_references,
+            quick: options.quick,
         }
     }
 
@@ -93,7 +97,7 @@ fn is(name: &str, only: &str) -> bool {
 /// When a scenario is asked for that does not exist, or the results cannot be written.
 pub async fn run(options: &Options) -> Result<bool> {
     let plan = Plan::of(options);
-    let names = [intake::names(), drain::names(), idle::names(), people::names()];
+    let names = [intake::names(), drain::names(), idle::names(), people::names(), flush::names()];
     for only in &plan.only {
         if !names.iter().flatten().any(|name| is(name, only)) {
             bail!("no scenario {only}; there are {}", names.concat().join(", "));
@@ -101,18 +105,22 @@ pub async fn run(options: &Options) -> Result<bool> {
     }
     let mut results = Results::default();
     let mut whole = true;
-    for (group, names) in ["intake", "drain", "idle", "people"].into_iter().zip(&names) {
-        if !names.iter().any(|name| plan.wants(name)) {
+    for (group, names) in ["intake", "drain", "idle", "people", "flush"].into_iter().zip(&names) {
+        // Emptying Redis needs a longer backlog than the others: it is measured when it is asked for.
+        let asked = group != "flush" || !plan.only.is_empty();
+        if !asked || !names.iter().any(|name| plan.wants(name)) {
             continue;
         }
+        let before = results.len();
         let measured = match group {
             "intake" => intake::run(&plan, &mut results).await,
             "drain" => drain::run(&plan, &mut results).await,
             "idle" => idle::run(&plan, &mut results).await,
-            _ => people::run(&plan, &mut results).await,
+            "people" => people::run(&plan, &mut results).await,
+            _ => flush::run(&plan, &mut results).await,
         };
         if let Err(error) = measured {
-            results.failed(group, &error);
+            results.failed(group, before, &error);
             whole = false;
             // What it has left would be in the way of the next one.
             command::down(Profile::Bench).await?;

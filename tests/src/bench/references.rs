@@ -1,7 +1,8 @@
 //! The references of a group, measured between our own rounds.
-#![expect(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "rates, no money")]
+#![expect(clippy::float_arithmetic, reason = "rates, no money")]
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::process::Stdio;
 
 use anyhow::{Context, Result};
@@ -11,7 +12,7 @@ use tokio::process::{Child, Command};
 use super::Plan;
 use super::cpu::Times;
 use super::figures::{Sample, Series};
-use super::reference::bullmq::{self, CONCURRENCIES};
+use super::reference::bullmq::{self, WORKERS, Workers};
 use super::reference::{self, BATCH, BATCH_CLIENTS, CLIENTS, Rate, Step};
 use super::report::{Bar, Results};
 use super::servers::Servers;
@@ -25,7 +26,7 @@ const GUESS: (u64, u64) = (2_000, 8_000);
 struct Best {
     one: Option<u32>,
     batched: Option<u32>,
-    bullmq: Option<u32>,
+    bullmq: Option<Workers>,
 }
 
 /// The references of one step.
@@ -65,7 +66,7 @@ impl<'p> Stage<'p> {
         let names = [
             format!("pgbench, one each, {} clients", best(self.best.one)),
             format!("pgbench, {BATCH} each, {} clients", best(self.best.batched)),
-            format!("BullMQ, {} at once", best(self.best.bullmq)),
+            self.best.bullmq.map_or_else(|| "BullMQ".to_owned(), |best| format!("BullMQ, {best}")),
         ];
         let all = names.iter().zip([&self.one, &self.batched, &self.bullmq]).zip(bars);
         for ((name, series), bar) in all.take(if self.step == Step::Intake { 2 } else { 3 }) {
@@ -93,8 +94,10 @@ impl<'p> Stage<'p> {
         let (step, name) = (self.step, self.name());
         let run = async |batch, clients, items| reference::pgbench(servers, step, batch, clients, items).await;
         if self.best.one.is_none() {
-            self.best.one = Some(search(name, &CLIENTS, async |clients| run(1, clients, GUESS.0).await).await?);
-            let batched = search(name, &BATCH_CLIENTS, async |clients| run(BATCH, clients, GUESS.1).await).await?;
+            self.best.one =
+                Some(search(name, self.tried(&CLIENTS), async |clients| run(1, clients, GUESS.0).await).await?);
+            let batched =
+                search(name, self.tried(&BATCH_CLIENTS), async |clients| run(BATCH, clients, GUESS.1).await).await?;
             self.best.batched = Some(batched);
         }
         let (one, batched) = (self.best.one.unwrap_or(1), self.best.batched.unwrap_or(1));
@@ -105,14 +108,20 @@ impl<'p> Stage<'p> {
 
     async fn bullmq(&mut self, servers: &Servers) -> Result<()> {
         let (step, name) = (self.step, self.name());
-        let run = async |at_once, jobs| bullmq::bullmq(servers, step, at_once, jobs).await;
+        let run = async |workers, jobs| bullmq::bullmq(servers, step, workers, jobs).await;
         let best = match self.best.bullmq {
             Some(best) => best,
-            None => search(name, &CONCURRENCIES, async |at_once| run(at_once, GUESS.0).await).await?,
+            None => search(name, self.tried(&WORKERS), async |workers| run(workers, GUESS.0).await).await?,
         };
         self.best.bullmq = Some(best);
         self.bullmq.push(sample(&run(best, self.items(GUESS.0)).await?));
         Ok(())
+    }
+
+    /// Numbers to look for the best among: in a hurry not the lowest and the highest.
+    fn tried<'n, N>(&self, numbers: &'n [N]) -> &'n [N] {
+        let middle = numbers.get(1..numbers.len().saturating_sub(1)).unwrap_or_default();
+        if self.plan.quick && !middle.is_empty() { middle } else { numbers }
     }
 
     /// As many items as take about as long as one of our measurements.
@@ -122,11 +131,11 @@ impl<'p> Stage<'p> {
 }
 
 /// The number with the highest rate, by about a second of each.
-async fn search(name: &str, numbers: &[u32], run: impl AsyncFn(u32) -> Result<Rate>) -> Result<u32> {
-    let mut best = (0.0, 1);
+async fn search<N: Copy + Display>(name: &str, numbers: &[N], run: impl AsyncFn(N) -> Result<Rate>) -> Result<N> {
+    let mut best = (0.0, *numbers.first().context("nothing to try")?);
     for &number in numbers {
         let value = sample(&run(number).await?).value;
-        eprintln!("{name}: looking for the best reference, {number} at once: {value:.0}/s");
+        eprintln!("{name}: looking for the best reference, {number}: {value:.0}/s");
         if value > best.0 {
             best = (value, number);
         }

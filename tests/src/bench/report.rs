@@ -131,9 +131,25 @@ impl Results {
         self.rows.push(row);
     }
 
-    /// A group of scenarios that ended with an error: what it should have shown does not hold.
-    pub fn failed(&mut self, group: &str, error: &anyhow::Error) {
+    /// How many lines there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// A group of scenarios that ended with an error: no bar of its lines, those after the first `before`, holds.
+    pub fn failed(&mut self, group: &str, before: usize, error: &anyhow::Error) {
         eprintln!("{group} FAILED: {error:#}");
+        for row in self.rows.iter_mut().skip(before) {
+            row.holds = row.holds.and(Some(false));
+            row.note = Some("does not count".to_owned());
+        }
         self.rows.push(Row {
             scenario: group.to_owned(),
             unit: "",
@@ -197,8 +213,10 @@ impl Results {
 impl Row {
     fn line(&self) -> String {
         let percent = |share: f64| format!("{:.0}%", share * 50.0);
-        let mut line = format!("{:<34}{:>12} {:<8}{:>5}", self.scenario, figure(self.ours), self.unit, percent(self.spread));
-        let (name, value) = (self.reference_name.as_deref().unwrap_or(""), self.reference.map(figure).unwrap_or_default());
+        let mut line =
+            format!("{:<34}{:>12} {:<8}{:>5}", self.scenario, figure(self.ours), self.unit, percent(self.spread));
+        let (name, value) =
+            (self.reference_name.as_deref().unwrap_or(""), self.reference.map(figure).unwrap_or_default());
         let spread = self.reference_spread.map(percent).unwrap_or_default();
         let ratio = self.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
         let bar = self.bar.map(figure).unwrap_or_default();

@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use shared::auth::seal::DataKeys;
+use shared::clock::Clock;
 use shared::ledger::audit;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::usage::Usage;
 use super::world::World;
-use crate::processes::Identity;
+use crate::processes::{Identity, signal_all};
 use crate::servers::{Postgres, Programs, data_directory};
-use crate::stack::{DATABASE, Install, Profile, command, environment, hold_file, key_file, processes};
+use crate::stack::{DATABASE, Install, OURS, Profile, command, environment, hold_file, key_file, of_role, processes};
 
 /// All that can be held.
 pub const WORKERS: [&str; 4] = ["confirm", "mature", "payout", "notify"];
@@ -45,7 +46,8 @@ impl Site {
         let mut install = Install::load_or_make(&directory, 1)?;
         install.seconds = seconds.iter().map(|&name| name.to_owned()).collect();
         // All callers are on this machine.
-        let rooms = ["HTTP_CONNECTIONS", "HTTP_CONNECTIONS_PER_ADDRESS"].map(|name| (name.to_owned(), "1024".to_owned()));
+        let rooms =
+            ["HTTP_CONNECTIONS", "HTTP_CONNECTIONS_PER_ADDRESS"].map(|name| (name.to_owned(), "1024".to_owned()));
         install.extra.insert("api".to_owned(), BTreeMap::from(rooms));
         install.save(&directory)?;
         for role in held {
@@ -129,6 +131,31 @@ impl Site {
         Ok(Usage::read(&self.processes()?))
     }
 
+    /// Stops all processes of ours where they stand, so that a reference has the machine for itself: what they still have
+    /// to do (audit, seal) is theirs to do while they are measured.
+    ///
+    /// # Errors
+    /// When the stack is gone.
+    pub fn pause(&self) -> Result<()> {
+        self.signal_ours("STOP")
+    }
+
+    /// Lets them go on.
+    ///
+    /// # Errors
+    /// When the stack is gone.
+    pub fn resume(&self) -> Result<()> {
+        self.signal_ours("CONT")
+    }
+
+    fn signal_ours(&self, name: &str) -> Result<()> {
+        let all = self.processes()?;
+        let ours: Vec<Identity> =
+            all.into_iter().filter(|(role, _)| OURS.contains(&of_role(role))).map(|(_, id)| id).collect();
+        signal_all(&ours, name);
+        Ok(())
+    }
+
     /// Ends a role in good order and keeps it down.
     ///
     /// # Errors
@@ -184,7 +211,7 @@ impl Site {
     /// # Errors
     /// When one is broken.
     pub async fn audit(&self) -> Result<()> {
-        let violations = audit::whole(&self.pool).await?;
+        let violations = audit::whole(&self.pool, Clock::System.now()).await?;
         match violations.first() {
             None => Ok(()),
             Some(first) => bail!("the books do not agree: {} violations, the first: {first:?}", violations.len()),

@@ -26,7 +26,7 @@ impl Usage {
 
     /// Milliseconds for each of `items` since `before`, by process; those that used nothing are left out.
     #[must_use]
-    #[expect(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "milliseconds, no money")]
+    #[expect(clippy::float_arithmetic, reason = "milliseconds, no money")]
     pub fn milliseconds_since(&self, before: &Self, items: usize) -> BTreeMap<String, f64> {
         let since = |(name, now): (&String, &f64)| {
             let used = now - before.0.get(name).copied().unwrap_or_default();

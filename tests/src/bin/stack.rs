@@ -8,7 +8,7 @@ use tests::bench::reference;
 use tests::demo::run::{self, Options};
 use tests::load::{self, reads};
 use tests::stack::{Profile, command, supervise};
-use tests::{bench, controls, crash_points, measure, torture};
+use tests::{bench, controls, crash_points, torture};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -49,8 +49,6 @@ enum Command {
     Bench(bench::Options),
     /// Measure what a purchase costs when there are many of them
     Growth(bench::growth::Options),
-    /// Measure a stack that is up: idle latency, memory, a backlog drained
-    Measure(measure::Options),
     /// Fill the database of a stack that is up with years of purchases
     Load(load::Options),
     /// Measure how fast a loaded stack is read
@@ -130,10 +128,6 @@ async fn main() -> Result<ExitCode> {
             } else {
                 ExitCode::FAILURE
             }
-        }
-        Command::Measure(options) => {
-            measure::run(&options).await?;
-            ExitCode::SUCCESS
         }
         Command::Load(options) => {
             load::run(&options).await?;
