@@ -25,7 +25,7 @@ async fn planted(sql: &'static str) -> Result<Vec<(Class, &'static str)>> {
         .execute(&world.pool)
         .await?;
     sqlx::raw_sql(sql).execute(&world.pool).await?;
-    let found = run(&mut *world.pool.acquire().await?).await?;
+    let found = run(&mut *world.pool.acquire().await?, world.clock.now()).await?;
     let mut checks: Vec<_> = found.iter().map(|violation| (violation.class, violation.check)).collect();
     checks.sort_unstable();
     checks.dedup();

@@ -119,7 +119,7 @@ async fn what_is_over_goes_and_what_is_open_or_needed_stays() -> Result<()> {
 
     // The books do not need it, and an old delivery that comes again is still known.
     world.books_agree().await?;
-    assert_eq!(audit::whole(&world.pool).await?, vec![]);
+    assert_eq!(audit::whole(&world.pool, world.clock.now()).await?, vec![]);
     let money = world.count("transfers").await?;
     let again = Incoming { id: DeliveryId::new(), ..aged.first().context("closed")?.clone() };
     assert_eq!(world.take_in(&[again]).await?, [Answer::Duplicate]);

@@ -315,7 +315,7 @@ impl World {
     /// # Errors
     /// When a rule of the books is broken.
     pub async fn books_agree(&self) -> Result<()> {
-        let violations = audit::run(&mut *self.pool.acquire().await?).await?;
+        let violations = audit::run(&mut *self.pool.acquire().await?, self.clock.now()).await?;
         if !violations.is_empty() {
             bail!("violations: {violations:#?}");
         }

@@ -321,7 +321,7 @@ async fn agrees(story: &Story) {
     town.grant(story.lost_with_its_money.0, GRANTED).await;
     assert_eq!(town.wallet(story.lost_with_its_money.0).await, [0, 0, 0, GRANTED, 0]);
     town.check().await;
-    let mut found = audit::whole(&town.db.pool).await.unwrap();
+    let mut found = audit::whole(&town.db.pool, town.now()).await.unwrap();
     found.retain(|violation| violation.class == Class::Money);
     assert!(found.is_empty(), "{found:?}");
 }

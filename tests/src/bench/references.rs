@@ -2,7 +2,7 @@
 #![expect(clippy::float_arithmetic, reason = "rates, no money")]
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
+use std::fmt::Display;
 use std::process::Stdio;
 
 use anyhow::{Context, Result};
@@ -66,9 +66,7 @@ impl<'p> Stage<'p> {
         let names = [
             format!("pgbench, one each, {} clients", best(self.best.one)),
             format!("pgbench, {BATCH} each, {} clients", best(self.best.batched)),
-            self.best.bullmq.map_or("BullMQ".to_owned(), |workers| {
-                format!("BullMQ, {} × {} at once", workers.processes, workers.at_once)
-            }),
+            self.best.bullmq.map_or_else(|| "BullMQ".to_owned(), |best| format!("BullMQ, {best}")),
         ];
         let all = names.iter().zip([&self.one, &self.batched, &self.bullmq]).zip(bars);
         for ((name, series), bar) in all.take(if self.step == Step::Intake { 2 } else { 3 }) {
@@ -121,7 +119,7 @@ impl<'p> Stage<'p> {
     }
 
     /// Numbers to look for the best among: in a hurry not the lowest and the highest.
-    fn tried<'n, T>(&self, numbers: &'n [T]) -> &'n [T] {
+    fn tried<'n, N>(&self, numbers: &'n [N]) -> &'n [N] {
         let middle = numbers.get(1..numbers.len().saturating_sub(1)).unwrap_or_default();
         if self.plan.quick && !middle.is_empty() { middle } else { numbers }
     }
@@ -133,16 +131,16 @@ impl<'p> Stage<'p> {
 }
 
 /// The number with the highest rate, by about a second of each.
-async fn search<T: Copy + Debug>(name: &str, numbers: &[T], run: impl AsyncFn(T) -> Result<Rate>) -> Result<T> {
-    let mut best = None;
+async fn search<N: Copy + Display>(name: &str, numbers: &[N], run: impl AsyncFn(N) -> Result<Rate>) -> Result<N> {
+    let mut best = (0.0, *numbers.first().context("nothing to try")?);
     for &number in numbers {
         let value = sample(&run(number).await?).value;
-        eprintln!("{name}: looking for the best reference: {value:.0}/s with {number:?}");
-        if best.is_none_or(|(highest, _)| value > highest) {
-            best = Some((value, number));
+        eprintln!("{name}: looking for the best reference, {number}: {value:.0}/s");
+        if value > best.0 {
+            best = (value, number);
         }
     }
-    best.map(|(_, number)| number).context("nothing to try")
+    Ok(best.1)
 }
 
 fn sample(rate: &Rate) -> Sample {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use shared::auth::seal::DataKeys;
+use shared::clock::Clock;
 use shared::ledger::audit;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -210,7 +211,7 @@ impl Site {
     /// # Errors
     /// When one is broken.
     pub async fn audit(&self) -> Result<()> {
-        let violations = audit::whole(&self.pool).await?;
+        let violations = audit::whole(&self.pool, Clock::System.now()).await?;
         match violations.first() {
             None => Ok(()),
             Some(first) => bail!("the books do not agree: {} violations, the first: {first:?}", violations.len()),

@@ -249,7 +249,7 @@ impl Site {
     /// # Errors
     /// When a rule of the books is broken.
     pub async fn books_agree(&self) -> Result<()> {
-        let violations = audit::run(&mut *self.pool.acquire().await?).await?;
+        let violations = audit::run(&mut *self.pool.acquire().await?, self.clock.now()).await?;
         if violations.is_empty() { Ok(()) } else { bail!("violations: {violations:#?}") }
     }
 

@@ -27,6 +27,12 @@ pub struct Workers {
     pub at_once: u32,
 }
 
+impl std::fmt::Display for Workers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} at once in each of {}", self.at_once, self.processes)
+    }
+}
+
 /// Those worth trying.
 pub const WORKERS: [Workers; 5] = [
     Workers { processes: 1, at_once: 1 },
