@@ -38,7 +38,7 @@ const BARE: &[(&str, &str, usize, &str)] = &[
     ),
     (".acquire()", "worker/src/feed.rs", 1, "what follows on it is between points"),
     (".acquire()", "worker/src/notify/stage.rs", 1, "reads"),
-    (".acquire()", "worker/src/payout/statement.rs", 3, "reads; what is noted is between points"),
+    (".acquire()", "worker/src/payout/statement.rs", 4, "reads; what is noted is between points"),
     (".acquire()", "worker/src/runtime.rs", 1, "reads; what is given back is between points"),
     ("(&state.pool)", "api/src/routes.rs", 1, "reads"),
     (".fetch_all(pool)", "shared/src/auditor/resume.rs", 2, "reads"),

@@ -202,7 +202,8 @@ async fn move_money(conn: &mut Conn, orders: &mut Orders) -> Result<MoneyState, 
     let cap_keys: Vec<_> = changed.iter().filter_map(|folded| folded.after.as_ref().and_then(Caps::key)).collect();
     let caps = cashback::store::lock_caps(conn, &cap_keys).await?;
     let only_births = changed.iter().all(|folded| folded.before.is_none());
-    let book = if only_births { Book::late() } else { ledger::store::lock_wallets(conn, &users(|_| true)).await? };
+    let all = users(|_| true);
+    let book = if only_births { Book::late(all) } else { ledger::store::lock_wallets(conn, &all).await? };
 
     let mut money = MoneyState { book, caps, holds: holds.into_iter().collect(), released: Vec::new() };
     for folded in changed {
