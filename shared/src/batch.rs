@@ -34,7 +34,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            count: 200,
+            count: 100,
             bytes: 8 << 20,
             flushers: 2,
             waiting: 4096,

@@ -87,6 +87,9 @@ pub fn expect_rows(statement: &'static str, expected: usize, actual: u64) -> Res
 /// A connection that does not answer a ping for so long is thrown away.
 const PING: Duration = Duration::from_secs(2);
 
+/// A connection that answered so lately is not asked again: under load that would be a round trip for each transaction.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// Waits for the database no longer than `limit`. Whatever was under way is abandoned: whether it was stored is unknown.
 ///
 /// A peer that vanishes without a word leaves a connection on which an answer is awaited for ever, and no time-out of
@@ -130,8 +133,8 @@ pub async fn commit(tx: Tx<'_>, name: &'static str) -> Result<(), sqlx::Error> {
 /// after: so these connections look things up by index whenever there is one (docs/decisions/0007), and live ten
 /// minutes at most. A transaction that idles
 /// five seconds is ended by the server, so that a stopped process cannot hold its locks for ever. A connection is
-/// pinged when it is taken and when it comes back, for two seconds at most: the pool's own ping waits for ever, and
-/// with as many silent connections as it may have the pool would be lost.
+/// pinged when it is taken after a second of idling and when it comes back, for two seconds at most: the pool's own ping
+/// waits for ever, and with as many silent connections as it may have the pool would be lost.
 ///
 /// # Errors
 /// When the URL cannot be read. The first connection is made when it is needed.
@@ -177,7 +180,9 @@ fn connect(
         .max_lifetime(Duration::from_secs(600))
         .acquire_timeout(Duration::from_secs(5))
         .test_before_acquire(false)
-        .before_acquire(|conn, _| Box::pin(answers(conn)))
+        .before_acquire(|conn, known| {
+            Box::pin(async move { if known.idle_for < FRESH { Ok(true) } else { answers(conn).await } })
+        })
         .after_release(|conn, _| Box::pin(answers(conn)))
         .connect_lazy_with(options))
 }

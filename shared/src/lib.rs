@@ -39,6 +39,7 @@ pub mod original;
 pub mod payouts;
 pub mod purchases;
 pub mod reports;
+pub mod retention;
 pub mod telemetry;
 pub mod torture;
 pub mod users;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use shared::ledger::audit::{Class, run};
 use shared::networks::Word;
-use tests::world::{World, says, shopnet};
+use tests::world::{NOON, World, says, shopnet};
 
 /// A world with one matured and one pending purchase, both sound.
 async fn sound() -> Result<World> {
@@ -25,7 +25,7 @@ async fn planted(sql: &'static str) -> Result<Vec<(Class, &'static str)>> {
         .execute(&world.pool)
         .await?;
     sqlx::raw_sql(sql).execute(&world.pool).await?;
-    let found = run(&mut *world.pool.acquire().await?).await?;
+    let found = run(&mut *world.pool.acquire().await?, NOON).await?;
     let mut checks: Vec<_> = found.iter().map(|violation| (violation.class, violation.check)).collect();
     checks.sort_unstable();
     checks.dedup();

@@ -9,8 +9,10 @@ use shared::clock::Timestamp;
 use shared::jobs::Room;
 use shared::ledger::audit::{self, Class};
 use shared::networks::Word;
+use shared::payouts::recovery;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::types::PgInterval;
 use tests::world::{World, says, shopnet};
 use uuid::Uuid;
 use worker::cli::audit as command;
@@ -144,7 +146,7 @@ async fn each_planted_fault_is_named_by_the_next_pass_and_stops_first_sends_once
         assert_eq!(count(&world.pool, STOPS).await?, expected.len() as i64, "{fault}: a stop per rule");
         assert!(round(&worker, world.clock.now()).await?.new.is_empty(), "{fault}: told once");
         assert_eq!(count(&world.pool, STOPS).await?, expected.len() as i64, "{fault}: not one per pass");
-        let mut whole: Vec<_> = audit::whole(&world.pool).await?.iter().map(|violation| violation.check).collect();
+        let mut whole: Vec<_> = audit::whole(&world.pool, world.clock.now()).await?.iter().map(|violation| violation.check).collect();
         whole.sort_unstable();
         whole.dedup();
         assert_eq!(whole, expected, "{fault}: the whole audit says the same");
@@ -240,7 +242,7 @@ async fn a_transaction_that_commits_late_is_not_skipped() -> Result<()> {
         new.iter().any(|violation| violation.check == "a transfer moves between the accounts of its code"),
         "{new:?}"
     );
-    let whole = audit::whole(&world.pool).await?;
+    let whole = audit::whole(&world.pool, world.clock.now()).await?;
     assert!(!whole.iter().any(|violation| violation.check == "a seal matches its rows"), "{whole:?}");
     Ok(())
 }
@@ -266,7 +268,7 @@ async fn seals_follow_each_other_and_cover_every_row_of_a_transaction_or_none() 
     )
     .fetch_one(&world.pool)
     .await?;
-    let found = audit::whole(&world.pool).await?;
+    let found = audit::whole(&world.pool, world.clock.now()).await?;
     assert_eq!(found.iter().map(|violation| violation.id.as_str()).collect::<Vec<_>>(), [last.as_str()]);
     Ok(())
 }
@@ -332,7 +334,7 @@ async fn two_administrators_lift_the_auditors_stops_once_the_books_are_right() -
     assert!(!wrong.well && wrong.text.contains("a wallet's buckets equal its transfers"), "{}", wrong.text);
     assert_eq!(count(&world.pool, STOPS).await?, 2);
     plant(&world, "UPDATE wallets SET available = available - 1").await?;
-    let shown = command::run(&world.pool).await?;
+    let shown = command::run(&world.pool, now).await?;
     assert!(shown.well && shown.text.contains("Open findings"), "{}", shown.text);
     assert_eq!(shown.json["auditor"]["findings"].as_array().unwrap().len(), 1);
     assert!(!command::resume(&world.pool, now, &persons(&names[0])).await?.well, "one person named twice");
@@ -358,5 +360,15 @@ async fn an_operators_new_epoch_audits_and_seals_at_once() -> Result<()> {
     assert_eq!(count(&world.pool, STOPS).await?, 1);
     assert_eq!(count(&world.pool, "SELECT count(*) FROM audit_seals WHERE epoch = 2 AND from_xact = '0'").await?, 1);
     assert!(round(&worker, world.clock.now()).await?.new.is_empty());
+    let waits = recovery::waiting(&mut *worker.acquire().await?, &PgInterval::default()).await?;
+    assert_eq!(waits.len(), 1, "there may be a bank of which these books know nothing: {waits:?}");
+    sqlx::query(
+        "INSERT INTO workers (id, role, host, pid, version, started_at, heartbeat_at, heartbeat_watched)
+         VALUES (gen_random_uuid(), 'payout', 'here', 1, '0', now() - interval '1 minute', now(), '0')",
+    )
+    .execute(&world.pool)
+    .await?;
+    let waits = recovery::waiting(&mut *worker.acquire().await?, &PgInterval::default()).await?;
+    assert!(waits.is_empty(), "payout runs and has begun no statement, so people carry the payouts: {waits:?}");
     world.books_agree().await
 }

@@ -324,7 +324,7 @@ async fn one_story_is_found_by_every_id_of_it() {
 #[tokio::test]
 async fn the_books_of_an_empty_database_agree() {
     let pool = fresh().await.unwrap().pool;
-    assert!(audit::run(&pool).await.unwrap().well);
+    assert!(audit::run(&pool, Clock::System.now()).await.unwrap().well);
 }
 
 #[tokio::test]

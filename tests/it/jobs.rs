@@ -291,6 +291,25 @@ async fn a_crash_counts_only_for_what_had_started_and_an_answer_clears_it() {
     assert_eq!(count(&pool, "SELECT count(*) FROM jobs WHERE crashes = 0").await, 3);
 }
 
+/// Whoever pushes or pops it after its rescue may die too, and it has waited for long.
+#[tokio::test]
+async fn what_was_rescued_is_pushed_again_after_a_second() {
+    let pool = database::fresh().await.unwrap().pool;
+    let new: Vec<_> = (0..2).map(|_| job(Kind::ConfirmPurchase, Uuid::now_v7())).collect();
+    let all = ids(&store(&pool, &new).await);
+    let worker = introduce(&pool, &all[..1]).await;
+    take(&pool, worker, Queue::Confirm, &all[..1]).await;
+    silence(&pool, worker).await;
+    let conn = &mut *pool.acquire().await.unwrap();
+    assert_eq!(rescue::rescue(conn, NOON).await.unwrap().freed, 1);
+    run(&pool, "UPDATE jobs SET push_until = NULL").await;
+    let due = dispatch::take_due(conn, NOON, &[(Queue::Confirm, 10)]).await.unwrap();
+    assert_eq!(due.0.len(), 2);
+    run(&pool, "UPDATE jobs SET push_until = push_until - interval '2 seconds'").await;
+    let due = dispatch::take_due(conn, NOON, &[(Queue::Confirm, 10)]).await.unwrap();
+    assert_eq!(ids(&due), all[..1]);
+}
+
 #[tokio::test]
 async fn a_poison_pill_that_was_woken_stays_live() {
     let pool = database::fresh().await.unwrap().pool;

@@ -30,5 +30,7 @@ mod notify_mailer;
 mod packaging;
 mod payouts;
 mod privileges;
+mod reference;
+mod retention;
 mod row_budget;
 mod sandbox_bank;

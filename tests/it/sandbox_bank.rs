@@ -36,6 +36,7 @@ async fn the_bank_pays_once_per_key_and_survives_a_restart() {
         token: "t".into(),
         final_after: 60_000,
         return_after: 60_000,
+        answer_after: 0,
         late_after: 60_000,
         key_window: 86_400_000,
     };

@@ -1,5 +1,6 @@
 //! The harness of all tests: real PostgreSQL, real Redis, a clock moved by hand, and the sandbox peers.
 
+pub mod bench;
 pub mod contract;
 pub mod controls;
 pub mod crash_points;
@@ -8,7 +9,6 @@ pub mod demo;
 pub mod history;
 pub mod load;
 pub mod logged;
-pub mod measure;
 pub mod network;
 pub mod processes;
 pub mod sandbox;

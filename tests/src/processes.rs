@@ -95,8 +95,18 @@ impl std::str::FromStr for Identity {
 /// Resident memory of a process in KiB; none when it has ended.
 #[must_use]
 pub fn resident_kib(pid: u32) -> Option<u64> {
+    status(pid, "VmRSS:")
+}
+
+/// The most a process has had resident since it started, in KiB; none when it has ended.
+#[must_use]
+pub fn most_resident_kib(pid: u32) -> Option<u64> {
+    status(pid, "VmHWM:")
+}
+
+fn status(pid: u32, field: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().trim_end_matches(" kB").trim().parse().ok()
+    status.lines().find_map(|line| line.strip_prefix(field))?.trim().trim_end_matches(" kB").trim().parse().ok()
 }
 
 /// The user and group servers run as when we are root: PostgreSQL refuses to be root. None when we are not.

@@ -8,7 +8,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use shared::idempotency;
 use shared::jobs::{cron, workers};
-use shared::torture;
+use shared::{retention, torture};
+use sqlx::PgPool;
 
 use crate::process::Context;
 
@@ -89,6 +90,21 @@ pub async fn forget_old_tokens(context: Context) -> Result<String> {
         }
     }
     Ok(format!("{gone} forgotten"))
+}
+
+/// The cron entry `apply_retention`: drops the months that are over, as the keeper.
+///
+/// # Errors
+/// When the database does not answer or the role of `keeper` may not.
+pub async fn apply_retention(keeper: PgPool) -> Result<String> {
+    let applied = torture::around("cron.apply_retention", retention::apply(&keeper)).await?;
+    let bytes: i64 = applied.dropped.iter().map(|month| month.bytes).sum();
+    metrics::counter!("clicknback_retention_dropped_bytes_total").increment(bytes.unsigned_abs());
+    metrics::gauge!("clicknback_retention_left_months").set(f64::from(u32::try_from(applied.left.len())?));
+    let (dropped, left) = (applied.dropped.len(), applied.left.join(", "));
+    let left = if left.is_empty() { String::new() } else { format!("; over but left for now: {left}") };
+    let (kept, forgotten) = (applied.kept, applied.forgotten);
+    Ok(format!("{dropped} months dropped ({bytes} bytes; {kept} open rows stay), {forgotten} rows forgotten{left}"))
 }
 
 impl std::fmt::Debug for Cron {

@@ -1,6 +1,7 @@
 //! The write: calls that come together share a transaction, and each gets its own answer after the commit.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
@@ -40,7 +41,7 @@ impl Default for Limits {
 /// Takes authenticated deliveries in.
 #[derive(Debug, Clone)]
 pub struct Intake {
-    batcher: Batcher<Incoming, Answer>,
+    batcher: Batcher<Arc<Incoming>, Answer>,
 }
 
 impl Intake {
@@ -49,7 +50,7 @@ impl Intake {
     pub fn start(pool: PgPool, clock: Clock, pusher: Option<Pusher>) -> Self {
         let limits = batch::Limits::default();
         // A little more than its bytes: what was read out of them, and the rest of the call.
-        let weigh = |incoming: &Incoming| incoming.body.len() + incoming.query.len() + 1024;
+        let weigh = |incoming: &Arc<Incoming>| incoming.body.len() + incoming.query.len() + 1024;
         let batcher = Batcher::start_weighed(limits, weigh, move |items| {
             let (pool, clock, pusher) = (pool.clone(), clock.clone(), pusher.clone());
             async move { batch::in_time(flush(&pool, &clock, pusher.as_ref(), &items)).await }.boxed()
@@ -60,13 +61,14 @@ impl Intake {
     /// Stores and applies one delivery, and answers it.
     ///
     /// What the database refuses because of its content is kept in quarantine like anything else we cannot book.
-    pub(super) async fn take(&self, source: &Source, adapter: Adapter, mut incoming: Incoming) -> Response {
-        let mut submitted = self.batcher.submit(incoming.clone()).await;
+    pub(super) async fn take(&self, source: &Source, adapter: Adapter, incoming: Incoming) -> Response {
+        let mut incoming = Arc::new(incoming);
+        let mut submitted = self.batcher.submit(Arc::clone(&incoming)).await;
         if let Err(SubmitError::Rejected(why)) = &submitted
             && matches!(incoming.reading, Reading::Reports(_))
         {
-            incoming.reading = Reading::Unmappable(format!("it cannot be booked: {why}"));
-            submitted = self.batcher.submit(incoming.clone()).await;
+            Arc::make_mut(&mut incoming).reading = Reading::Unmappable(format!("it cannot be booked: {why}"));
+            submitted = self.batcher.submit(Arc::clone(&incoming)).await;
         }
         let network = source.network.name.clone();
         match submitted {
@@ -99,7 +101,7 @@ async fn flush(
     pool: &PgPool,
     clock: &Clock,
     pusher: Option<&Pusher>,
-    incoming: &[Incoming],
+    incoming: &[Arc<Incoming>],
 ) -> Result<Vec<Answer>, FlushError> {
     let room = pusher.map_or_else(Room::open, Pusher::room);
     let mut tx = pool.begin().await.map_err(StoreError::from)?;

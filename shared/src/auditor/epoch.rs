@@ -103,7 +103,7 @@ pub async fn audit_beginning(pool: &PgPool, now: Timestamp) -> Result<Option<usi
     if epoch.audited {
         return Ok(None);
     }
-    let found = crate::ledger::audit::whole(pool).await?;
+    let found = crate::ledger::audit::whole(pool, now).await?;
     let mut tx = pool.begin().await?;
     findings::record(&mut tx, now, &found).await?;
     let done =

@@ -33,7 +33,7 @@ pub async fn resume(pool: &PgPool, now: Timestamp, agreed: &Agreed<'_>) -> Resul
         .fetch_all(pool)
         .await
         .map_err(store)?;
-    let mut wrong = audit::whole(pool).await.map_err(OperatorError::from)?;
+    let mut wrong = audit::whole(pool, now).await.map_err(OperatorError::from)?;
     wrong.retain(|violation| violation.class == Class::Money);
     if !wrong.is_empty() {
         return Ok(Resumed::StillWrong(wrong));

@@ -75,41 +75,9 @@ pub async fn remember(
     Ok(rows.into_iter().map(|row| ((row.network, row.key), (row.delivery_id, row.digest))).collect())
 }
 
-/// Stores deliveries. They are never changed afterwards.
-///
-/// # Errors
-/// [`StoreError`] when the database refuses.
-pub async fn insert(conn: &mut Conn, incoming: &[Incoming]) -> Result<(), StoreError> {
-    let inserted = sqlx::query!(
-        "INSERT INTO deliveries (id, network, method, query, headers, body, sender_id, digest, trusted, received_at,
-                                 traceparent)
-         SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::bytea[], $7::text[],
-                              $8::bytea[], $9::bool[], $10::timestamptz[], $11::text[])",
-        &incoming.iter().map(|d| d.id.0).collect::<Vec<_>>(),
-        &incoming.iter().map(|d| d.network.name.clone()).collect::<Vec<_>>(),
-        &incoming.iter().map(|d| d.method.clone()).collect::<Vec<_>>(),
-        &incoming.iter().map(|d| d.query.clone()).collect::<Vec<_>>(),
-        &incoming.iter().map(|d| d.headers.clone()).collect::<Vec<_>>(),
-        &incoming.iter().map(|d| d.body.to_vec()).collect::<Vec<_>>(),
-        &incoming.iter().map(|d| d.sender_id.clone()).collect::<Vec<_>>() as &[Option<String>],
-        &incoming.iter().map(|d| d.digest.to_vec()).collect::<Vec<_>>(),
-        &incoming.iter().map(|d| d.trusted).collect::<Vec<_>>(),
-        &incoming.iter().map(|d| d.received_at).collect::<Vec<_>>(),
-        &incoming.iter().map(|d| d.traceparent.clone()).collect::<Vec<_>>() as &[Option<String>],
-    )
-    .execute(conn)
-    .await?
-    .rows_affected();
-    expect_rows("insert deliveries", incoming.len(), inserted)
-}
-
-/// How a delivery was read and answered.
+/// How a delivery was answered.
 #[derive(Debug, Clone)]
 pub struct DeliveryResult {
-    /// Which delivery.
-    pub delivery: DeliveryId,
-    /// Who sent it.
-    pub network: String,
     /// What became of it.
     pub answer: Answer,
     /// Why, for an operator.
@@ -118,32 +86,50 @@ pub struct DeliveryResult {
     pub duplicate_of: Option<DeliveryId>,
     /// Per report: what it did and to which purchase.
     pub effects: Value,
-    /// Name and version of what read it.
-    pub adapter: &'static str,
 }
 
-/// Stores how deliveries were answered.
+/// Stores deliveries, which are never changed afterwards, and beside them how they were answered.
 ///
 /// # Errors
 /// [`StoreError`] when the database refuses.
-pub async fn insert_results(conn: &mut Conn, now: Timestamp, results: &[DeliveryResult]) -> Result<(), StoreError> {
+pub async fn insert(
+    conn: &mut Conn,
+    now: Timestamp,
+    answered: &[(&Incoming, DeliveryResult)],
+) -> Result<(), StoreError> {
     let inserted = sqlx::query!(
-        "INSERT INTO delivery_results (delivery_id, network, answer, reason, duplicate_of, effects, adapter, decided_at)
-         SELECT t.*, $1
-         FROM UNNEST($2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::jsonb[], $8::text[]) AS t",
+        "WITH results AS (
+             INSERT INTO delivery_results (delivery_id, network, answer, reason, duplicate_of, effects, adapter,
+                                           decided_at)
+             SELECT t.*, $12
+             FROM UNNEST($1::uuid[], $2::text[], $13::text[], $14::text[], $15::uuid[], $16::jsonb[], $17::text[]) AS t
+         )
+         INSERT INTO deliveries (id, network, method, query, headers, body, sender_id, digest, trusted, received_at,
+                                 traceparent)
+         SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::bytea[], $7::text[],
+                              $8::bytea[], $9::bool[], $10::timestamptz[], $11::text[])",
+        &answered.iter().map(|(d, _)| d.id.0).collect::<Vec<_>>(),
+        &answered.iter().map(|(d, _)| d.network.name.clone()).collect::<Vec<_>>(),
+        &answered.iter().map(|(d, _)| d.method.clone()).collect::<Vec<_>>(),
+        &answered.iter().map(|(d, _)| d.query.clone()).collect::<Vec<_>>(),
+        &answered.iter().map(|(d, _)| d.headers.clone()).collect::<Vec<_>>(),
+        &answered.iter().map(|(d, _)| d.body.to_vec()).collect::<Vec<_>>(),
+        &answered.iter().map(|(d, _)| d.sender_id.clone()).collect::<Vec<_>>() as &[Option<String>],
+        &answered.iter().map(|(d, _)| d.digest.to_vec()).collect::<Vec<_>>(),
+        &answered.iter().map(|(d, _)| d.trusted).collect::<Vec<_>>(),
+        &answered.iter().map(|(d, _)| d.received_at).collect::<Vec<_>>(),
+        &answered.iter().map(|(d, _)| d.traceparent.clone()).collect::<Vec<_>>() as &[Option<String>],
         now,
-        &results.iter().map(|r| r.delivery.0).collect::<Vec<_>>(),
-        &results.iter().map(|r| r.network.clone()).collect::<Vec<_>>(),
-        &results.iter().map(|r| r.answer.as_str().to_owned()).collect::<Vec<_>>(),
-        &results.iter().map(|r| r.reason.clone()).collect::<Vec<_>>() as &[Option<String>],
-        &results.iter().map(|r| r.duplicate_of.map(|id| id.0)).collect::<Vec<_>>() as &[Option<Uuid>],
-        &results.iter().map(|r| r.effects.clone()).collect::<Vec<_>>(),
-        &results.iter().map(|r| r.adapter.to_owned()).collect::<Vec<_>>(),
+        &answered.iter().map(|(_, r)| r.answer.as_str().to_owned()).collect::<Vec<_>>(),
+        &answered.iter().map(|(_, r)| r.reason.clone()).collect::<Vec<_>>() as &[Option<String>],
+        &answered.iter().map(|(_, r)| r.duplicate_of.map(|id| id.0)).collect::<Vec<_>>() as &[Option<Uuid>],
+        &answered.iter().map(|(_, r)| r.effects.clone()).collect::<Vec<_>>(),
+        &answered.iter().map(|(d, _)| d.adapter.to_owned()).collect::<Vec<_>>(),
     )
     .execute(conn)
     .await?
     .rows_affected();
-    expect_rows("insert delivery results", results.len(), inserted)
+    expect_rows("insert deliveries", answered.len(), inserted)
 }
 
 /// Marks deliveries as accepted whose reports waited and were applied now, unless another report of theirs still waits.

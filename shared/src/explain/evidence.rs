@@ -14,7 +14,24 @@ pub(super) async fn events(conn: &mut Conn, scope: &Scope) -> Result<Vec<Event>,
     deliveries.dedup();
     events.extend(received(conn, &deliveries).await?);
     events.extend(reports);
+    events.extend(removed(conn, scope).await?);
     Ok(events)
+}
+
+/// Which months of what was said and done about the purchases are no longer kept: of those nothing is missing by mistake.
+async fn removed(conn: &mut Conn, scope: &Scope) -> Result<Vec<Event>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT id AS "id!", occurred_at AS "at!", resource_id AS "month!" FROM audit_log
+           WHERE action = 'RETENTION_APPLIED' AND resource_id IN (
+               SELECT kept.name || to_char(p.created_at AT TIME ZONE 'UTC', '_YYYYMM')
+               FROM purchases p CROSS JOIN (VALUES ('deliveries'), ('reports'), ('jobs_done')) AS kept (name)
+               WHERE p.id = ANY ($1))"#,
+        &scope.purchases,
+    )
+    .fetch_all(conn)
+    .await?;
+    let told = |month: &str| format!("{month} was removed: the time it is kept for was over");
+    Ok(rows.into_iter().map(|row| Event::new(row.at, "system", "audit", told(&row.month)).of(row.id)).collect())
 }
 
 async fn clicks(conn: &mut Conn, scope: &Scope) -> Result<Vec<Event>, StoreError> {

@@ -14,7 +14,7 @@ use crate::db::{Conn, StoreError};
 use crate::deliveries;
 use crate::ids::{PurchaseId, ReportId, UserId};
 use crate::jobs::{self, Kind, NewJob, Pushes, Room};
-use crate::ledger;
+use crate::ledger::{self, Book};
 use crate::networks::Network;
 use crate::payouts;
 use crate::purchases::state::{Effect, Verdict, hold_over, verify};
@@ -30,12 +30,8 @@ pub(super) enum Fate {
     Waits(Cause),
 }
 
-/// What a transaction has done.
-#[derive(Debug, Default)]
-pub(super) struct Applied {
-    pub(super) fates: HashMap<ReportId, Fate>,
-    pub(super) pushes: Pushes,
-}
+/// What reports came to, by report.
+pub(super) type Fates = HashMap<ReportId, Fate>;
 
 /// The networks' rules, by name.
 pub(super) type Rules = HashMap<String, Arc<Network>>;
@@ -49,41 +45,70 @@ pub(super) enum Arrival {
     Again,
 }
 
-/// Stores new reports and applies them, together with those that waited for them. `revisit` names orders whose
-/// waiting reports are to be tried again without a new report.
+/// What a transaction has decided about its reports, with their orders and purchases locked and before any money moved.
+#[derive(Debug)]
+pub(super) struct Decided<'a> {
+    new: &'a [Report],
+    orders: Orders,
+    was_waiting: Vec<ReportId>,
+}
+
+/// Decides what new reports do, together with those that waited for them; [`Decided::book`] stores and books it.
+/// `revisit` names orders whose waiting reports are to be tried again without a new report.
 ///
 /// # Errors
 /// [`StoreError`]; nothing of the transaction may be committed then.
-pub(super) async fn apply(
+pub(super) async fn decide<'a>(
     conn: &mut Conn,
     now: Timestamp,
-    room: &Room,
     rules: &Rules,
-    (new, arrival): (&[Report], Arrival),
+    (new, arrival): (&'a [Report], Arrival),
     revisit: &[OrderKey],
-) -> Result<Applied, StoreError> {
+) -> Result<Decided<'a>, StoreError> {
     let mut by_order: BTreeMap<OrderKey, Vec<Report>> = revisit.iter().map(|key| (key.clone(), Vec::new())).collect();
     for report in new {
         let key = (report.network.clone(), report.said.group_key.clone());
         by_order.entry(key).or_default().push(report.clone());
     }
-    if by_order.is_empty() {
-        return Ok(Applied::default());
-    }
-    let (mut orders, was_waiting) = fold_all(conn, now, rules, by_order, arrival).await?;
-    let money = move_money(conn, &mut orders).await?;
-    write(conn, now, new, &orders, &was_waiting, &money).await?;
-    let mut pushes = payouts::cancel_released(conn, now, room, &money.released, "cashback was taken back").await?;
-    pushes.extend(plan_jobs(conn, now, room, rules, &orders).await?);
+    let (orders, was_waiting) = fold_all(conn, now, rules, by_order, arrival).await?;
+    Ok(Decided { new, orders, was_waiting })
+}
 
-    let mut fates = HashMap::new();
-    for folded in orders.values().map(|(_, folded)| folded) {
-        if let Some(purchase) = &folded.after {
-            fates.extend(folded.effects.iter().map(|(id, effect)| (*id, Fate::Met(purchase.id, effect.clone()))));
+impl Decided<'_> {
+    /// What each report came to.
+    pub(super) fn fates(&self) -> Fates {
+        let mut fates = Fates::new();
+        for folded in self.orders.values().map(|(_, folded)| folded) {
+            if let Some(purchase) = &folded.after {
+                fates.extend(folded.effects.iter().map(|(id, effect)| (*id, Fate::Met(purchase.id, effect.clone()))));
+            }
+            fates.extend(folded.waiting.iter().map(|(report, cause)| (report.id, Fate::Waits(*cause))));
         }
-        fates.extend(folded.waiting.iter().map(|(report, cause)| (report.id, Fate::Waits(*cause))));
+        fates
     }
-    Ok(Applied { fates, pushes })
+
+    /// Stores the reports, moves the money, writes what changed and plans the next jobs. What it locks it locks late:
+    /// other transactions wait for it until its end.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing of the transaction may be committed then.
+    pub(super) async fn book(
+        mut self,
+        conn: &mut Conn,
+        now: Timestamp,
+        room: &Room,
+        rules: &Rules,
+    ) -> Result<Pushes, StoreError> {
+        if self.orders.is_empty() {
+            return Ok(Pushes::default());
+        }
+        reports::insert_reports(conn, self.new).await?;
+        let money = move_money(conn, &mut self.orders).await?;
+        write(conn, now, &self.orders, &self.was_waiting, &money).await?;
+        let mut pushes = payouts::cancel_released(conn, now, room, &money.released, "cashback was taken back").await?;
+        pushes.extend(plan_jobs(conn, now, room, rules, &self.orders).await?);
+        Ok(pushes)
+    }
 }
 
 /// Per order: as it was found (none: new), and folded.
@@ -97,10 +122,12 @@ async fn fold_all(
     by_order: BTreeMap<OrderKey, Vec<Report>>,
     arrival: Arrival,
 ) -> Result<(Orders, Vec<ReportId>), StoreError> {
+    if by_order.is_empty() {
+        return Ok(Default::default());
+    }
     let rules_of =
         |key: &OrderKey| rules.get(&key.0).map(Arc::as_ref).ok_or(StoreError::Database(sqlx::Error::RowNotFound));
-    let all: Vec<Report> = by_order.values().flatten().cloned().collect();
-    let mut births = Births::load(conn, &all).await?;
+    let mut births = Births::load(conn, &by_order.values().flatten().collect::<Vec<_>>()).await?;
     let mut proposed = BTreeMap::new();
     for (key, reports) in &by_order {
         let folded = Folded::new(Order::default(), None, reports, &births, rules_of(key)?, now);
@@ -118,7 +145,7 @@ async fn fold_all(
     let locked = purchases::store::lock(conn, &ids).await?;
     let mut locked: HashMap<PurchaseId, Purchase> = locked.into_iter().map(|p| (p.id, p)).collect();
     if !waiting.is_empty() {
-        births.extend(Births::load(conn, &waiting).await?);
+        births.extend(Births::load(conn, &waiting.iter().collect::<Vec<_>>()).await?);
     }
     let was_waiting: Vec<ReportId> = waiting.iter().map(|report| report.id).collect();
     let mut waiting_by_order: HashMap<OrderKey, Vec<Report>> = HashMap::new();
@@ -158,6 +185,9 @@ fn add_after_all(order: &Order, reports: &mut Vec<Report>, new: Vec<Report>) {
 }
 
 /// Locks payouts, caps and wallets of everything that changed and moves the money, purchase by purchase in id order.
+///
+/// New purchases only add to wallets. With nothing else in the transaction these are left to the last: two transactions
+/// that share a shopper would wait for each other through all they write.
 async fn move_money(conn: &mut Conn, orders: &mut Orders) -> Result<MoneyState, StoreError> {
     let mut changed: Vec<&mut Folded> =
         orders.values_mut().map(|(_, folded)| folded).filter(|folded| folded.changed()).collect();
@@ -171,7 +201,9 @@ async fn move_money(conn: &mut Conn, orders: &mut Orders) -> Result<MoneyState, 
     let holds = payouts::lock_unbegun(conn, &users(may_take_back)).await?;
     let cap_keys: Vec<_> = changed.iter().filter_map(|folded| folded.after.as_ref().and_then(Caps::key)).collect();
     let caps = cashback::store::lock_caps(conn, &cap_keys).await?;
-    let book = ledger::store::lock_wallets(conn, &users(|_| true)).await?;
+    let only_births = changed.iter().all(|folded| folded.before.is_none());
+    let all = users(|_| true);
+    let book = if only_births { Book::late(all) } else { ledger::store::lock_wallets(conn, &all).await? };
 
     let mut money = MoneyState { book, caps, holds: holds.into_iter().collect(), released: Vec::new() };
     for folded in changed {
@@ -185,12 +217,10 @@ async fn move_money(conn: &mut Conn, orders: &mut Orders) -> Result<MoneyState, 
 async fn write(
     conn: &mut Conn,
     now: Timestamp,
-    new: &[Report],
     orders: &Orders,
     was_waiting: &[ReportId],
     money: &MoneyState,
 ) -> Result<(), StoreError> {
-    reports::insert_reports(conn, new).await?;
     let changed_orders: Vec<(&OrderKey, &Order)> = orders
         .iter()
         .filter_map(|(key, (found, folded))| {

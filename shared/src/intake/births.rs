@@ -29,7 +29,7 @@ pub(super) struct Births {
 
 impl Births {
     /// Reads what purchases made of these reports would need.
-    pub(super) async fn load(conn: &mut Conn, reports: &[Report]) -> Result<Self, StoreError> {
+    pub(super) async fn load(conn: &mut Conn, reports: &[&Report]) -> Result<Self, StoreError> {
         let refs: Vec<String> = reports.iter().filter_map(|report| report.said.click_ref.clone()).collect();
         let clicks = by_ref(conn, &refs).await?;
         let merchants = merchants(conn, reports).await?;
@@ -189,7 +189,7 @@ fn is_euro(currency: &str) -> bool {
     currency.eq_ignore_ascii_case("EUR")
 }
 
-async fn merchants(conn: &mut Conn, reports: &[Report]) -> Result<HashMap<(String, String), MerchantId>, StoreError> {
+async fn merchants(conn: &mut Conn, reports: &[&Report]) -> Result<HashMap<(String, String), MerchantId>, StoreError> {
     let (networks, advertisers): (Vec<String>, Vec<String>) =
         reports.iter().filter_map(|report| Some((report.network.clone(), report.said.advertiser.clone()?))).unzip();
     if networks.is_empty() {

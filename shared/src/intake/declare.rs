@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use serde_json::json;
 use time::{Date, UtcOffset};
 
-use super::apply::{Arrival, Rules, apply};
+use super::apply::{Arrival, Rules, decide};
 use super::take_in::{reports_of, result_of};
 use crate::clock::Timestamp;
 use crate::db::{Conn, StoreError};
@@ -108,16 +108,16 @@ pub async fn declare(
     }
     may_be_rewarded(conn, now, said).await?;
 
-    deliveries::insert(conn, std::slice::from_ref(&delivery)).await?;
     let reports = reports_of(&delivery);
-    let applied = apply(conn, now, room, &rules, (&reports, Arrival::Now), &[]).await?;
+    let decided = decide(conn, now, &rules, (&reports, Arrival::Now), &[]).await?;
     let ids: Vec<_> = reports.iter().map(|report| report.id).collect();
-    let result = result_of(&delivery, None, &ids, &applied);
+    let result = result_of(&delivery, None, &ids, &decided.fates());
     debug_assert_eq!(result.answer, Answer::Accepted, "a declared purchase waits for nothing");
-    deliveries::insert_results(conn, now, &[result]).await?;
+    deliveries::insert(conn, now, &[(&delivery, result)]).await?;
+    let pushes = decided.book(conn, now, room, &rules).await?;
     let declared = born(conn, &said.external_id).await?;
     match declared {
-        Some(declared) => Ok((declared, applied.pushes)),
+        Some(declared) => Ok((declared, pushes)),
         // Merchant or offer was switched off between our look and the award.
         None => Err(may_be_rewarded(conn, now, said).await.err().unwrap_or(DeclareError::Offer)),
     }

@@ -2,7 +2,7 @@
 
 use sqlx::PgPool;
 
-use super::apply::{Arrival, Rules, apply};
+use super::apply::{Arrival, Rules, decide};
 use crate::cashback::store::RATE_DAYS;
 use crate::clock::Clock;
 use crate::db::{StoreError, commit};
@@ -51,7 +51,9 @@ async fn try_again(
     keys: &[OrderKey],
 ) -> Result<Pushes, StoreError> {
     let mut tx = pool.begin().await?;
-    let applied = apply(&mut tx, clock.now(), room, rules, (&[], Arrival::Again), keys).await?;
+    let now = clock.now();
+    let decided = decide(&mut tx, now, rules, (&[], Arrival::Again), keys).await?;
+    let pushes = decided.book(&mut tx, now, room, rules).await?;
     commit(tx, "intake.match_waiting").await?;
-    Ok(applied.pushes)
+    Ok(pushes)
 }

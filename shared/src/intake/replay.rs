@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::apply::{Arrival, apply};
+use super::apply::{Arrival, decide};
 use super::take_in::summary;
 use crate::audit::{self, Actor, Record};
 use crate::clock::Timestamp;
@@ -91,7 +91,9 @@ pub async fn replay(
         }
         readings.insert(delivery.id, (reading, Adapter::of(network).map_or("none", Adapter::version)));
     }
-    let applied = apply(conn, now, room, &rules, (&reports, Arrival::Again), &[]).await?;
+    let decided = decide(conn, now, &rules, (&reports, Arrival::Again), &[]).await?;
+    let fates = decided.fates();
+    let pushes = decided.book(conn, now, room, &rules).await?;
 
     let mut replayed = Vec::with_capacity(readings.len());
     for delivery in &found {
@@ -102,14 +104,14 @@ pub async fn replay(
             Reading::Reports(_) => {
                 let ids: Vec<ReportId> =
                     reports.iter().filter(|report| report.delivery == delivery.id).map(|report| report.id).collect();
-                summary(&ids, &applied)
+                summary(&ids, &fates)
             }
         };
         update_result(conn, now, delivery.id, answer, reason.as_deref(), &effects, adapter).await?;
         replayed.push(Replayed { delivery: delivery.id, answer, reason });
     }
     audit::record(conn, now, &replayed.iter().map(audit_record).collect::<Vec<_>>()).await?;
-    Ok((replayed, applied.pushes))
+    Ok((replayed, pushes))
 }
 
 async fn lock(conn: &mut Conn, which: &Which) -> Result<Vec<Quarantined>, StoreError> {

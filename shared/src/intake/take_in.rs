@@ -1,12 +1,12 @@
 //! Deliveries taken in: stored, read into reports, applied, and answered.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::apply::{Applied, Arrival, Fate, Rules, apply};
+use super::apply::{Arrival, Fate, Fates, Rules, decide};
 use crate::clock::Timestamp;
 use crate::db::{Conn, StoreError};
 use crate::deliveries::store::{self, DeliveryKey, DeliveryResult, key_of};
@@ -27,30 +27,32 @@ pub async fn take_in(
     conn: &mut Conn,
     now: Timestamp,
     room: &Room,
-    incoming: &[Incoming],
+    incoming: &[impl Borrow<Incoming> + Sync],
 ) -> Result<(Vec<Answer>, Pushes), StoreError> {
-    let seen = recognise(conn, incoming).await?;
-    store::insert(conn, incoming).await?;
+    let incoming: Vec<&Incoming> = incoming.iter().map(Borrow::borrow).collect();
+    let seen = recognise(conn, &incoming).await?;
     let mut rules = Rules::new();
     let mut reports: Vec<Report> = Vec::new();
     for delivery in incoming.iter().filter(|delivery| !seen.contains_key(&delivery.id)) {
         rules.insert(delivery.network.name.clone(), Arc::clone(&delivery.network));
         reports.extend(reports_of(delivery));
     }
-    let applied = apply(conn, now, room, &rules, (&reports, Arrival::Now), &[]).await?;
+    let decided = decide(conn, now, &rules, (&reports, Arrival::Now), &[]).await?;
+    let fates = decided.fates();
     let mut by_delivery: HashMap<DeliveryId, Vec<ReportId>> = HashMap::new();
     for report in &reports {
         by_delivery.entry(report.delivery).or_default().push(report.id);
     }
-    let results: Vec<DeliveryResult> = incoming
+    let answered: Vec<(&Incoming, DeliveryResult)> = incoming
         .iter()
         .map(|delivery| {
             let ids = by_delivery.get(&delivery.id).map_or(&[][..], Vec::as_slice);
-            result_of(delivery, seen.get(&delivery.id), ids, &applied)
+            (*delivery, result_of(delivery, seen.get(&delivery.id), ids, &fates))
         })
         .collect();
-    store::insert_results(conn, now, &results).await?;
-    Ok((results.iter().map(|result| result.answer).collect(), applied.pushes))
+    store::insert(conn, now, &answered).await?;
+    let pushes = decided.book(conn, now, room, &rules).await?;
+    Ok((answered.iter().map(|(_, result)| result.answer).collect(), pushes))
 }
 
 /// How a delivery was seen before.
@@ -60,7 +62,7 @@ pub(super) enum Seen {
 }
 
 /// Which of these deliveries were seen before, in the database or earlier in this slice.
-async fn recognise(conn: &mut Conn, incoming: &[Incoming]) -> Result<HashMap<DeliveryId, Seen>, StoreError> {
+async fn recognise(conn: &mut Conn, incoming: &[&Incoming]) -> Result<HashMap<DeliveryId, Seen>, StoreError> {
     let mut firsts: BTreeMap<DeliveryKey, &Incoming> = BTreeMap::new();
     for delivery in incoming {
         firsts.entry(key_of(delivery)).or_insert(delivery);
@@ -104,16 +106,13 @@ pub(super) fn result_of(
     delivery: &Incoming,
     seen: Option<&Seen>,
     reports: &[ReportId],
-    applied: &Applied,
+    fates: &Fates,
 ) -> DeliveryResult {
     let result = |answer, reason: Option<String>, duplicate_of, effects| DeliveryResult {
-        delivery: delivery.id,
-        network: delivery.network.name.clone(),
         answer,
         reason,
         duplicate_of,
         effects,
-        adapter: delivery.adapter,
     };
     match (seen, &delivery.reading) {
         (Some(Seen::Repeated(first)), _) => result(Answer::Duplicate, None, Some(*first), json!([])),
@@ -126,19 +125,19 @@ pub(super) fn result_of(
         (None, Reading::Ignored(reason)) => result(Answer::Ignored, Some(reason.clone()), None, json!([])),
         (None, Reading::Unmappable(reason)) => result(Answer::Quarantined, Some(reason.clone()), None, json!([])),
         (None, Reading::Reports(_)) => {
-            let (answer, reason, effects) = summary(reports, applied);
+            let (answer, reason, effects) = summary(reports, fates);
             result(answer, reason, None, effects)
         }
     }
 }
 
 /// The answer to a delivery from the fates of its reports, and those fates for the record.
-pub(super) fn summary(reports: &[ReportId], applied: &Applied) -> (Answer, Option<String>, Value) {
+pub(super) fn summary(reports: &[ReportId], fates: &Fates) -> (Answer, Option<String>, Value) {
     let mut answer = Answer::Accepted;
     let mut reason = None;
     let mut effects = Vec::with_capacity(reports.len());
     for id in reports {
-        let (purchase, effect, note) = match applied.fates.get(id) {
+        let (purchase, effect, note) = match fates.get(id) {
             Some(Fate::Met(purchase, effect)) => match effect {
                 Effect::Applied => (Some(*purchase), "applied", None),
                 Effect::Unchanged => (Some(*purchase), "unchanged", None),

@@ -17,7 +17,9 @@ pub async fn take_due(conn: &mut Conn, now: Timestamp, rooms: &[(Queue, u64)]) -
     }
     let queues: Vec<String> = rooms.iter().map(|(queue, _)| queue.as_str().to_owned()).collect();
     let limits: Vec<i64> = rooms.iter().map(|(_, room)| i64::try_from(*room).unwrap_or(i64::MAX)).collect();
-    // An array of ids, not a join: the planner cannot know how few they are and would read the whole table.
+    // An array of ids, not a join: the planner cannot know how few they are and would read the whole table. A job whose
+    // claims have not all ended in an answer was with somebody who died; it has waited for long, and whoever pushes or
+    // pops it now may die too.
     let rows = sqlx::query!(
         r#"
         WITH due AS MATERIALIZED (
@@ -32,7 +34,9 @@ pub async fn take_due(conn: &mut Conn, now: Timestamp, rooms: &[(Queue, u64)]) -
                 FOR UPDATE SKIP LOCKED
             ) AS found
         )
-        UPDATE jobs SET push_until = now() + interval '15 seconds' WHERE jobs.id = ANY (ARRAY(SELECT id FROM due))
+        UPDATE jobs SET push_until = now() + CASE WHEN fence > failures + waits THEN interval '1 second'
+                                                  ELSE interval '15 seconds' END
+        WHERE jobs.id = ANY (ARRAY(SELECT id FROM due))
         RETURNING jobs.id AS "id: JobId", queue, priority, run_at
         "#,
         &queues,

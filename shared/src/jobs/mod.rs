@@ -297,5 +297,5 @@ impl Pushes {
 }
 
 /// How long a job handed to Redis may wait for a claim before dispatch hands it over again, in seconds of the
-/// database's clock. The statements say it as `interval '15 seconds'`.
+/// database's clock. The statements say it as `interval '15 seconds'`. Of a job that was rescued it is one second.
 pub const PUSH_SECONDS: u64 = 15;

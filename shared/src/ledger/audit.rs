@@ -4,6 +4,7 @@
 
 use sqlx::PgPool;
 
+use crate::clock::Timestamp;
 use crate::db::{Conn, StoreError};
 
 /// How bad a violation is.
@@ -43,8 +44,8 @@ pub struct Violation {
 const NAMED: i64 = 100;
 
 macro_rules! rows {
-    ($found:ident, $conn:ident, $class:expr, $check:literal, $sql:literal) => {
-        for row in sqlx::query!($sql, NAMED).fetch_all(&mut *$conn).await? {
+    ($found:ident, $conn:ident, $class:expr, $check:literal, $sql:literal $(, $more:expr)*) => {
+        for row in sqlx::query!($sql, NAMED $(, $more)*).fetch_all(&mut *$conn).await? {
             $found.push(Violation {
                 class: $class,
                 check: $check,
@@ -56,15 +57,16 @@ macro_rules! rows {
 }
 
 /// Checks every rule in one snapshot, so that all see the same moment while the system works on. However long it takes.
+/// `now` is the injected clock's: whether a job is late is its to say.
 ///
 /// # Errors
 /// [`StoreError`] when the database refuses.
-pub async fn whole(pool: &PgPool) -> Result<Vec<Violation>, StoreError> {
+pub async fn whole(pool: &PgPool, now: Timestamp) -> Result<Vec<Violation>, StoreError> {
     let mut tx = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     sqlx::query!("SET LOCAL statement_timeout = 0").execute(&mut *tx).await?;
     // It reads whole tables on purpose.
     sqlx::query!("SET LOCAL enable_seqscan = on").execute(&mut *tx).await?;
-    let found = run(&mut tx).await?;
+    let found = run(&mut tx, now).await?;
     tx.rollback().await?;
     Ok(found)
 }
@@ -73,13 +75,13 @@ pub async fn whole(pool: &PgPool) -> Result<Vec<Violation>, StoreError> {
 ///
 /// # Errors
 /// [`StoreError`] when the database refuses.
-pub async fn run(conn: &mut Conn) -> Result<Vec<Violation>, StoreError> {
+pub async fn run(conn: &mut Conn, now: Timestamp) -> Result<Vec<Violation>, StoreError> {
     let mut found = Vec::new();
     wallets(conn, &mut found).await?;
     purchases(conn, &mut found).await?;
     payouts(conn, &mut found).await?;
     crate::auditor::seal::verify_all(conn, &mut found).await?;
-    liveness(conn, &mut found).await?;
+    liveness(conn, now, &mut found).await?;
     Ok(found)
 }
 
@@ -276,7 +278,7 @@ async fn payouts(conn: &mut Conn, found: &mut Vec<Violation>) -> Result<(), Stor
     Ok(())
 }
 
-async fn liveness(conn: &mut Conn, found: &mut Vec<Violation>) -> Result<(), StoreError> {
+async fn liveness(conn: &mut Conn, now: Timestamp, found: &mut Vec<Violation>) -> Result<(), StoreError> {
     rows!(
         found,
         conn,
@@ -318,8 +320,9 @@ async fn liveness(conn: &mut Conn, found: &mut Vec<Violation>) -> Result<(), Sto
         "no due job waits for longer than ten minutes",
         "SELECT j.id::text AS id, format('%s due since %s', j.kind, j.run_at) AS detail
          FROM jobs j JOIN queues q ON q.name = j.queue AND NOT q.paused
-         WHERE j.run_at < now() - interval '10 minutes' AND j.claimed_by IS NULL
-         ORDER BY j.run_at LIMIT $1"
+         WHERE j.run_at < $2::timestamptz - interval '10 minutes' AND j.claimed_by IS NULL
+         ORDER BY j.run_at LIMIT $1",
+        now
     );
     Ok(())
 }

@@ -117,6 +117,7 @@ pub struct Book {
     wallets: BTreeMap<UserId, Wallet>,
     before: BTreeMap<UserId, Wallet>,
     entries: Vec<Entry>,
+    late: bool,
 }
 
 impl Book {
@@ -124,7 +125,19 @@ impl Book {
     #[must_use]
     pub fn new(wallets: impl IntoIterator<Item = (UserId, Wallet)>) -> Self {
         let wallets: BTreeMap<_, _> = wallets.into_iter().collect();
-        Self { before: wallets.clone(), wallets, entries: Vec::new() }
+        Self { before: wallets.clone(), wallets, entries: Vec::new(), late: false }
+    }
+
+    /// A book over wallets that nobody has locked: whatever they hold, it can only add to them. Writing it locks them,
+    /// so that others wait for them no longer than they must, and makes those that are missing, also for nothing.
+    #[must_use]
+    pub fn late(users: impl IntoIterator<Item = UserId>) -> Self {
+        Self { late: true, ..Self::new(users.into_iter().map(|user| (user, Wallet::default()))) }
+    }
+
+    /// Whether its wallets are still to be locked.
+    pub(super) fn is_late(&self) -> bool {
+        self.late
     }
 
     /// A user's wallet as it stands now; a user without one has nothing.
@@ -139,11 +152,11 @@ impl Book {
         &self.entries
     }
 
-    /// Users whose wallet changed, with the wallet before and now, in id order.
+    /// Users whose wallet is written, with the wallet before and now, in id order: those that changed, of a late book all.
     pub fn changes(&self) -> impl Iterator<Item = (UserId, Wallet, Wallet)> + '_ {
         self.wallets.iter().filter_map(|(user, now)| {
             let before = self.before.get(user).copied().unwrap_or_default();
-            (before != *now).then_some((*user, before, *now))
+            (self.late || before != *now).then_some((*user, before, *now))
         })
     }
 

@@ -61,7 +61,7 @@ async fn select_for_update(conn: &mut Conn, ids: &[Uuid]) -> Result<Vec<(UserId,
         .collect())
 }
 
-/// Writes the book's transfers and the wallets they changed.
+/// Writes the book's transfers and the wallets they changed, which a late book locks only here.
 ///
 /// The unique key of a transfer refuses a movement that was made before, and each bucket's check refuses a balance
 /// below zero: both would mean that a rule above is broken, and nothing of the transaction stays.
@@ -89,6 +89,30 @@ pub async fn write(conn: &mut Conn, now: Timestamp, book: &Book) -> Result<(), S
         return Ok(());
     }
     let [pending, available, held, paid, owed] = deltas;
+    if book.is_late() {
+        // In id order, as wallets are locked everywhere. A shopper's first purchase makes the wallet.
+        let changed = sqlx::query!(
+            "INSERT INTO wallets (user_id, pending, available, held, paid, owed, version)
+             SELECT t.*, 1
+             FROM UNNEST($1::uuid[], $2::numeric[], $3::numeric[], $4::numeric[], $5::numeric[], $6::numeric[])
+                  AS t(user_id, pending, available, held, paid, owed)
+             ORDER BY t.user_id
+             ON CONFLICT (user_id) DO UPDATE
+             SET pending = wallets.pending + excluded.pending, available = wallets.available + excluded.available,
+                 held = wallets.held + excluded.held, paid = wallets.paid + excluded.paid,
+                 owed = wallets.owed + excluded.owed, version = wallets.version + 1",
+            &users,
+            &pending,
+            &available,
+            &held,
+            &paid,
+            &owed,
+        )
+        .execute(conn)
+        .await?
+        .rows_affected();
+        return expect_rows("add to wallets", users.len(), changed);
+    }
     let changed = sqlx::query!(
         "UPDATE wallets
          SET pending = wallets.pending + t.pending, available = wallets.available + t.available,

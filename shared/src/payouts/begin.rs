@@ -1,7 +1,7 @@
 //! Begin: the transaction immediately before a call. It decides under the locks whether the call may be made, and
 //! stores what will be said before anything is said.
 
-use tracing::warn;
+use tracing::{error, warn};
 use zeroize::Zeroizing;
 
 use super::state::{self, Sent, Standing, State, Step};
@@ -120,6 +120,13 @@ pub async fn begin(
         // It may be known to the bank under another id: two people may have ended it after the copy was made.
         Step::SendAgain if recovery::is_open(attempt.conn).await? => {
             attempt.answer(Outcome::Later { until: now + state::STOP_POLL }).await
+        }
+        // The debt may be this very money, paid as another payout.
+        Step::SendAgain if guard.owes && recovery::may_have_ended(attempt.conn, payout.id).await? => {
+            error!(payout.id = %payout.id, "A payout of restored books needs two people; its money stays held");
+            let error =
+                "the shopper owes money since the books were restored: this may have been paid as another payout";
+            attempt.answer(Outcome::Dead { error: error.to_owned() }).await
         }
         Step::SendAgain => attempt.send_again(&payout, sent.as_ref(), rail, keys).await,
         Step::LookUp => attempt.look_up(&payout, sent.as_ref()).await,

@@ -78,6 +78,9 @@ pub async fn lock(conn: &mut Conn, ids: &[PayoutId]) -> Result<Vec<Payout>, Stor
 /// # Errors
 /// [`StoreError`] when the database refuses or a row cannot be read.
 pub async fn lock_unbegun(conn: &mut Conn, users: &[UserId]) -> Result<Vec<Payout>, StoreError> {
+    if users.is_empty() {
+        return Ok(Vec::new());
+    }
     let users: Vec<Uuid> = users.iter().map(|user| user.0).collect();
     // A row that changed while we waited is read again by the lock itself: it is left out if it has begun.
     let ids = sqlx::query_scalar!(

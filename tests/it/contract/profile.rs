@@ -32,7 +32,7 @@ async fn profile_contract_has_the_accounts_balances_and_shops_of_section_11() ->
     .fetch_one(&pool)
     .await?;
     assert_eq!(counts, (28, 29, 15, 3));
-    let violations = shared::ledger::audit::whole(&pool).await?;
+    let violations = shared::ledger::audit::whole(&pool, shared::clock::Clock::System.now()).await?;
     assert!(
         violations.iter().all(|found| found.check == "no due job waits for longer than ten minutes"),
         "{violations:?}"

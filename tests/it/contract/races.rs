@@ -34,7 +34,7 @@ async fn pending(site: &Site) -> Result<String> {
 
 /// The audit finds nothing wrong with the money. (The clock of the site is not the machine's, so jobs may look overdue.)
 async fn money_agrees(site: &Site) -> Result<()> {
-    let mut violations = audit::run(&mut *site.pool.acquire().await?).await?;
+    let mut violations = audit::run(&mut *site.pool.acquire().await?, site.clock.now()).await?;
     violations.retain(|violation| violation.class == Class::Money);
     anyhow::ensure!(violations.is_empty(), "{violations:#?}");
     Ok(())

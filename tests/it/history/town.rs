@@ -178,6 +178,7 @@ async fn bank(store: &Path) -> Result<bank::Bank> {
         token: TOKEN.to_owned(),
         final_after: 200,
         return_after: 800,
+        answer_after: 0,
         late_after: 1_000,
         key_window: 86_400_000,
     };

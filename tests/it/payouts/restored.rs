@@ -5,12 +5,13 @@ use shared::ids::{PayoutId, UserId};
 use shared::jobs::Kind;
 use shared::ledger::audit::{self, Class};
 use shared::payouts::key;
+use shared::payouts::operator::End;
 use sqlx::Row;
 use tests::sandbox::bank::Fault;
 use time::Duration;
 use uuid::Uuid;
 use worker::cli::backup::{self, Arguments, Programs, Restored};
-use worker::cli::payouts::{Command, Persons, run};
+use worker::cli::payouts::{Command, Persons, end, run};
 use worker::cli::{audit as command, migrate};
 
 use super::people::admin;
@@ -38,6 +39,9 @@ struct Story {
     paid_after: (UserId, PayoutId),
     failed_after: (UserId, PayoutId),
     returned_after: (UserId, PayoutId),
+    /// In processing in the copy, not answered; ended by two people afterwards, its money paid as another payout.
+    ended_after: (UserId, PayoutId),
+    paid_instead: PayoutId,
     /// Not in the copy: opened, sent and paid afterwards; returned; paid with money that is not in the copy either.
     lost: (UserId, PayoutId),
     lost_and_returned: (UserId, PayoutId),
@@ -58,11 +62,12 @@ async fn story() -> Story {
     let (sent_after, refused_after) = (town.requested().await, town.requested().await);
     let (taken_after, never_sent) = (town.requested().await, town.requested().await);
     let (paid_after, failed_after) = (town.requested().await, town.requested().await);
-    let returned_after = town.requested().await;
+    let (returned_after, ended_after) = (town.requested().await, town.requested().await);
+    town.bank.script(&key(ended_after.1), Fault::HangBefore);
     let [alice, bob, carol, dave] =
         [town.shopper().await, town.shopper().await, poor(&town).await, town.shopper().await];
     let eve = town.shopper().await;
-    for (_, payout) in [paid_after, failed_after, returned_after] {
+    for (_, payout) in [paid_after, failed_after, returned_after, ended_after] {
         town.step(payout).await;
     }
     town.bank.script(&key(failed_after.1), Fault::RejectLate);
@@ -77,13 +82,16 @@ async fn story() -> Story {
     for (_, payout) in [sent_after, refused_after] {
         town.step(payout).await;
     }
+    let persons = persons(admins);
+    assert!(end(&town.db.pool, town.now(), ended_after.1, &End::NotPaid, &persons).await.unwrap().well);
+    let paid_instead = town.auto(ended_after.0).await.unwrap();
     town.grant(carol, GRANTED).await;
     let lost = (alice, town.auto(alice).await.unwrap());
     let lost_and_returned = (bob, town.auto(bob).await.unwrap());
     let lost_with_its_money = (carol, town.auto(carol).await.unwrap());
     let stranger = town.requested().await;
     town.bank.script(&key(lost_and_returned.1), Fault::Return);
-    for (_, payout) in [lost, lost_and_returned, lost_with_its_money, stranger] {
+    for payout in [lost.1, lost_and_returned.1, lost_with_its_money.1, stranger.1, paid_instead] {
         town.step(payout).await;
     }
     // Everybody but who is under way reaches the end.
@@ -110,6 +118,8 @@ async fn story() -> Story {
         paid_after,
         failed_after,
         returned_after,
+        ended_after,
+        paid_instead,
         lost,
         lost_and_returned,
         lost_with_its_money,
@@ -149,6 +159,10 @@ impl Town {
     }
 }
 
+fn persons([first, second]: [UserId; 2]) -> Persons {
+    Persons { by: first.to_string(), second: second.to_string(), reason: "compared with the bank".to_owned() }
+}
+
 /// A shopper with nothing.
 async fn poor(town: &Town) -> UserId {
     let user = town.shopper().await;
@@ -176,8 +190,7 @@ async fn pay_nameless(town: &Town, id: PayoutId) {
 
 impl Story {
     fn persons(&self) -> Persons {
-        let [first, second] = self.admins;
-        Persons { by: first.to_string(), second: second.to_string(), reason: "compared with the bank".to_owned() }
+        persons(self.admins)
     }
 
     async fn resume(&self) -> worker::cli::Answer {
@@ -262,6 +275,14 @@ async fn an_hour_old_copy_pays_nobody_twice() {
     assert!(story.say(Command::Resume { stop: stop.get("id"), persons }).await.well);
 
     town.drain().await;
+    // The books cannot tell this one's debt from its money; people can.
+    let (shopper, ended) = story.ended_after;
+    assert_eq!(
+        (town.state(ended).await.as_str(), town.wallet(shopper).await),
+        ("unknown", [0, 0, GRANTED, GRANTED, GRANTED])
+    );
+    assert_eq!(town.bank.debits(&key(ended)).0, 0, "it is not sent again");
+    assert!(end(pool, town.now(), ended, &End::NotPaid, &story.persons()).await.unwrap().well);
     agrees(&story).await;
 }
 
@@ -276,6 +297,8 @@ async fn agrees(story: &Story) {
         ("paid after", story.paid_after, "completed", [0, 0, 0, GRANTED, 0]),
         ("failed after", story.failed_after, "failed", [0, GRANTED, 0, 0, 0]),
         ("returned after", story.returned_after, "returned", [0, GRANTED, 0, 0, 0]),
+        ("ended after", story.ended_after, "failed", [0, 0, 0, GRANTED, 0]),
+        ("paid instead", (story.ended_after.0, story.paid_instead), "completed", [0, 0, 0, GRANTED, 0]),
         ("lost", story.lost, "completed", [0, 0, 0, GRANTED, 0]),
         ("lost and returned", story.lost_and_returned, "returned", [0, GRANTED, 0, 0, 0]),
         ("lost with its money", story.lost_with_its_money, "completed", [0, 0, 0, GRANTED, GRANTED]),
@@ -285,6 +308,7 @@ async fn agrees(story: &Story) {
         assert_eq!((town.state(payout).await.as_str(), town.wallet(user).await), (state, wallet), "{name}");
         let once = usize::from(state != "failed");
         assert_eq!(town.bank.debits(&key(payout)).0, once, "{name}");
+        let once = if payout == story.ended_after.1 { 1 } else { once };
         let all: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM payouts WHERE user_id = $1")
             .bind(user.0)
             .fetch_all(&town.db.pool)
@@ -297,7 +321,7 @@ async fn agrees(story: &Story) {
     town.grant(story.lost_with_its_money.0, GRANTED).await;
     assert_eq!(town.wallet(story.lost_with_its_money.0).await, [0, 0, 0, GRANTED, 0]);
     town.check().await;
-    let mut found = audit::whole(&town.db.pool).await.unwrap();
+    let mut found = audit::whole(&town.db.pool, town.now()).await.unwrap();
     found.retain(|violation| violation.class == Class::Money);
     assert!(found.is_empty(), "{found:?}");
 }

@@ -56,6 +56,7 @@ pub(super) async fn town_with(faults: &str, seed: u64) -> Town {
         token: "secret".into(),
         final_after: i64::MAX / 4,
         return_after: i64::MAX / 4,
+        answer_after: 0,
         late_after: 7_000,
         key_window: 86_400_000,
     };

@@ -4,10 +4,14 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use tests::bench::reference;
 use tests::demo::run::{self, Options};
 use tests::load::{self, reads};
 use tests::stack::{Profile, command, supervise};
-use tests::{controls, crash_points, measure, torture};
+use tests::{bench, controls, crash_points, torture};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 #[command(about = "Private servers and the whole stack, for development, tests and the demo")]
@@ -41,12 +45,18 @@ enum Command {
     Demo(Options),
     /// Break everything at seeded moments under a seeded load, and judge what is left
     Torture(torture::Options),
-    /// Measure a stack that is up: idle latency, memory, a backlog drained
-    Measure(measure::Options),
+    /// Measure a stack of its own beside references
+    Bench(bench::Options),
+    /// Measure what a purchase costs when there are many of them
+    Growth(bench::growth::Options),
     /// Fill the database of a stack that is up with years of purchases
     Load(load::Options),
     /// Measure how fast a loaded stack is read
     ReadBench(reads::Options),
+    /// Run the benchmark's references alone, on private servers of their own
+    References(reference::command::Options),
+    /// Receive deliveries, verify and read them, and store nothing: the benchmark's HTTP ceiling
+    Ceiling(reference::ceiling::Options),
     /// Keep a stack alive (`up` calls it)
     #[command(hide = true)]
     Supervise {
@@ -105,9 +115,19 @@ async fn main() -> Result<ExitCode> {
                 ExitCode::FAILURE
             }
         }
-        Command::Measure(options) => {
-            measure::run(&options).await?;
-            ExitCode::SUCCESS
+        Command::Bench(options) => {
+            if bench::run(&options).await? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Command::Growth(options) => {
+            if bench::growth::run(&options).await? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         }
         Command::Load(options) => {
             load::run(&options).await?;
@@ -115,6 +135,14 @@ async fn main() -> Result<ExitCode> {
         }
         Command::ReadBench(options) => {
             reads::run(&options).await?;
+            ExitCode::SUCCESS
+        }
+        Command::References(options) => {
+            reference::command::run(&options).await?;
+            ExitCode::SUCCESS
+        }
+        Command::Ceiling(options) => {
+            reference::ceiling::run(&options).await?;
             ExitCode::SUCCESS
         }
         Command::Supervise { profile, seed } => {

@@ -73,6 +73,7 @@ impl Levers {
             "cron.forget_old_keys",
             "cron.forget_old_workers",
             "cron.forget_old_tokens",
+            "cron.apply_retention",
             "intake.match_waiting",
         ])? {
             sqlx::query("UPDATE cron SET next_at = now()").execute(&self.pool).await?;

@@ -81,6 +81,8 @@ impl Verbs {
             self.call(&["jobs", "pause", "notify"]).await?;
             self.call(&["jobs", "resume", "notify"]).await?;
             self.call(&["jobs", "retry", "--all-dead"]).await?;
+            self.call(&["retention", "set", "history", "24", "--reason", "a rehearsal"]).await?;
+            self.call(&["retention", "apply"]).await?;
             self.call(&["deliveries", "replay", "--network", "awin", "--since", "2020-01-01T00:00:00Z"]).await?;
             if let Some(job) = self.one("SELECT id::text FROM jobs WHERE queue = 'notify' LIMIT 1").await? {
                 self.call(&["jobs", "cancel", &job]).await?;

@@ -49,6 +49,9 @@ pub struct Options {
     /// What a customer must show.
     #[arg(long, env = "BANK_TOKEN", default_value = "sandbox", hide_env_values = true)]
     pub token: String,
+    /// Milliseconds before it looks at a call at all.
+    #[arg(long, default_value_t = 0)]
+    pub answer_after: u64,
     /// Milliseconds from acceptance to the final word.
     #[arg(long, default_value_t = 300)]
     pub final_after: i64,
@@ -209,6 +212,9 @@ impl Shared {
 
 async fn authenticate(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let shown = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if shared.options.answer_after > 0 {
+        tokio::time::sleep(Duration::from_millis(shared.options.answer_after)).await;
+    }
     if shown.and_then(|value| value.strip_prefix("Bearer ")) == Some(shared.options.token.as_str()) {
         next.run(request).await
     } else {

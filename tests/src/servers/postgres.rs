@@ -28,6 +28,8 @@ pub struct Postgres {
     durable: bool,
     /// How much of its log it keeps between two checkpoints, as PostgreSQL writes sizes.
     pub log_size: &'static str,
+    /// It notes the moment of every commit (`track_commit_timestamp`).
+    pub remembers_commits: bool,
 }
 
 impl Postgres {
@@ -45,7 +47,7 @@ impl Postgres {
         if data.join("PG_VERSION").exists() && secret.exists() && settled.exists() {
             let port = std::fs::read_to_string(&settled)?.trim().parse()?;
             let password = std::fs::read_to_string(&secret)?.trim().to_owned();
-            return Ok(Self { bin: programs.postgres_bin.clone(), data, port, password, durable, log_size: LOG_SIZE });
+            return Ok(Self::new(programs, data, port, password, durable));
         }
         make_private(&data)?;
         // Not the directory itself: it may be a disk of its own.
@@ -55,11 +57,16 @@ impl Postgres {
         }
         let password = new_password();
         let port = processes::free_ports(1)?.first().copied().context("port")?;
-        let new = Self { bin: programs.postgres_bin.clone(), data, port, password, durable, log_size: LOG_SIZE };
+        let new = Self::new(programs, data, port, password, durable);
         new.initialise()?;
         write_secret(&secret, &new.password)?;
         std::fs::write(&settled, port.to_string())?;
         Ok(new)
+    }
+
+    fn new(programs: &Programs, data: PathBuf, port: u16, password: String, durable: bool) -> Self {
+        let bin = programs.postgres_bin.clone();
+        Self { bin, data, port, password, durable, log_size: LOG_SIZE, remembers_commits: false }
     }
 
     fn initialise(&self) -> Result<()> {
@@ -104,6 +111,9 @@ impl Postgres {
             ("timezone", "UTC"),
             ("log_timezone", "UTC"),
         ];
+        if self.remembers_commits {
+            settings.push(("track_commit_timestamp", "on"));
+        }
         if !self.durable {
             settings.extend([("fsync", "off"), ("full_page_writes", "off")]);
         }

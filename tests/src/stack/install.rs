@@ -27,6 +27,9 @@ pub struct Install {
     pub api_password: String,
     /// Password of the database role of the workers and dispatch.
     pub worker_password: String,
+    /// Password of the database role that removes what is over.
+    #[serde(default = "new_password")]
+    pub keeper_password: String,
     /// Password of the administrator.
     pub admin_password: String,
     /// What we prove ourselves to the bank with.
@@ -39,6 +42,9 @@ pub struct Install {
     /// Another program of ours in the place of a role's own, by role: its name and its arguments.
     #[serde(default)]
     pub instead: BTreeMap<String, Vec<String>>,
+    /// Which of the second processes run besides, where the profile has none.
+    #[serde(default)]
+    pub seconds: Vec<String>,
 }
 
 /// Ports on the loopback address.
@@ -85,6 +91,7 @@ impl Install {
             ports: Ports::choose()?,
             api_password: new_password(),
             worker_password: new_password(),
+            keeper_password: new_password(),
             // The letters and signs satisfy the rule for passwords.
             admin_password: format!("Aa1-{}", new_password()),
             // The sandbox bank's own default, so that one can look into its books without looking anything up.
@@ -92,6 +99,7 @@ impl Install {
             networks: NetworkSecrets::generate(),
             extra: BTreeMap::new(),
             instead: BTreeMap::new(),
+            seconds: Vec::new(),
         };
         write_secret(&key_file(directory), &DataKeys::generate_line())?;
         new.save(directory)?;
@@ -118,7 +126,8 @@ impl Install {
 }
 
 /// The file with the data keys.
-pub(super) fn key_file(directory: &Path) -> PathBuf {
+#[must_use]
+pub fn key_file(directory: &Path) -> PathBuf {
     directory.join("data.keys")
 }
 

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-pub use install::{DATABASE, Install, Ports};
+pub use install::{DATABASE, Install, Ports, key_file};
 pub use roles::{OURS, SECOND, of_role, programs};
 pub use supervisor::supervise;
 

@@ -122,8 +122,8 @@ pub(super) fn all(
             format!("http://127.0.0.1:{}/messages/count", ports.mail),
         )?,
     ];
-    let second: &[&'static str] = if profile == Profile::Torture { &SECOND } else { &[] };
-    for name in OURS.iter().chain(second).copied() {
+    let chosen = |name: &&&'static str| profile == Profile::Torture || install.seconds.iter().any(|one| one == **name);
+    for name in OURS.iter().chain(SECOND.iter().filter(chosen)).copied() {
         let (role, password) = match name {
             "api" => ("clicknback_api", &install.api_password),
             _ => ("clicknback_worker", &install.worker_password),
@@ -133,6 +133,10 @@ pub(super) fn all(
             common(profile, directory, install, redis).into_iter().map(|(n, v)| (n.to_owned(), v)).collect();
         environment.insert("DATABASE_URL".to_owned(), postgres.url_as(role, password, DATABASE));
         environment.insert("LISTEN_PRIVATE".to_owned(), format!("127.0.0.1:{port}"));
+        if of_role(name) == "dispatch" {
+            let url = postgres.url_as("clicknback_keeper", &install.keeper_password, DATABASE);
+            environment.insert("KEEPER_DATABASE_URL".to_owned(), url);
+        }
         if name == "api" {
             environment.insert("LISTEN".to_owned(), format!("127.0.0.1:{}", ports.api));
         }
@@ -174,6 +178,9 @@ fn bank(profile: Profile, directory: &Path, install: &Install) -> Vec<String> {
     arguments.extend(["--listen".to_owned(), format!("127.0.0.1:{}", install.ports.bank)]);
     arguments.extend(["--store".to_owned(), directory.join("bank.jsonl").display().to_string()]);
     arguments.extend(["--seed".to_owned(), install.seed.to_string()]);
+    if profile == Profile::Bench {
+        arguments.extend(words(&["--answer-after", "20"]));
+    }
     arguments
 }
 

@@ -93,9 +93,12 @@ impl Stack {
     fn new(profile: Profile, directory: PathBuf, install: Install) -> Result<Self> {
         let programs = Programs::load(&data_directory()?)?;
         let mut postgres = Postgres::prepare(&programs, &directory, true)?;
-        if profile == Profile::Torture {
+        match profile {
             // Its disk is small.
-            postgres.log_size = "128MB";
+            Profile::Torture => postgres.log_size = "128MB",
+            // When a transaction was committed is what the benchmark takes for the moment of its effect.
+            Profile::Bench => postgres.remembers_commits = true,
+            Profile::Demo | Profile::Contract => {}
         }
         let redis = Redis::prepare(&programs, &directory)?;
         let roles = roles::all(profile, &directory, &install, &postgres, &redis)?;
@@ -135,8 +138,11 @@ impl Stack {
     async fn prepare_database(&self) -> Result<()> {
         let url = self.postgres.url(DATABASE);
         self.postgres.ensure_database(DATABASE).await?;
-        let passwords =
-            [("API_DB_PASSWORD", &self.install.api_password), ("WORKER_DB_PASSWORD", &self.install.worker_password)];
+        let passwords = [
+            ("API_DB_PASSWORD", &self.install.api_password),
+            ("WORKER_DB_PASSWORD", &self.install.worker_password),
+            ("KEEPER_DB_PASSWORD", &self.install.keeper_password),
+        ];
         self.clicknback(&["migrate"], &passwords).await?;
         if self.profile == Profile::Contract {
             let pool = PgPool::connect(&url).await?;
@@ -262,7 +268,9 @@ impl Stack {
 
     async fn wait_ready(&self, group: Group) -> Result<()> {
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
-        for role in self.roles.iter().filter(|role| role.group == group) {
+        // Whoever is held down from the beginning is not waited for.
+        let held = |role: &&Role| super::hold_file(&self.directory, role.name).exists();
+        for role in self.roles.iter().filter(|role| role.group == group && !held(role)) {
             let Some(url) = &role.ready_url else { continue };
             let begun = Instant::now();
             while !client.get(url).send().await.is_ok_and(|answer| answer.status().as_u16() != 503) {

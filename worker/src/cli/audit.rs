@@ -49,15 +49,15 @@ pub async fn run_with(pool: &PgPool, now: Timestamp, arguments: Arguments) -> an
         while auditor::seal(pool).await?.is_some() {}
         epoch::audit_beginning(pool, now).await?;
     }
-    run(pool).await
+    run(pool, now).await
 }
 
 /// Runs every check over the whole database.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn run(pool: &PgPool) -> anyhow::Result<Answer> {
-    let violations = audit::whole(pool).await?;
+pub async fn run(pool: &PgPool, now: Timestamp) -> anyhow::Result<Answer> {
+    let violations = audit::whole(pool, now).await?;
     let (standing, auditor) = standing(pool).await?;
     let json = json!({ "clean": violations.is_empty(), "violations": in_json(&violations), "auditor": auditor });
     if violations.is_empty() {

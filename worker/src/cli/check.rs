@@ -7,10 +7,12 @@ use std::time::Duration;
 use lettre::message::Mailbox;
 use serde_json::json;
 use shared::auth::seal::DataKeys;
+use shared::batch::reason;
 use shared::config::{self, ConfigError};
+use shared::db::StoreError;
 use shared::http::{Bounds, SMALLEST_HEAD};
 use shared::money::Money;
-use shared::payouts;
+use shared::{payouts, retention};
 use sqlx::{Connection, PgConnection};
 
 use super::Answer;
@@ -61,6 +63,7 @@ pub async fn run() -> Answer {
     lines.push(data_key());
     lines.extend(with_url("DATABASE_URL", "postgres", |url| async move { postgres(&url, &profile()).await }).await);
     lines.extend(with_url("REDIS_URL", "redis", |url| async move { redis(&url).await }).await);
+    lines.push(keeper().await);
     lines.push(mail().await);
     lines.push(bank().await);
     answer(&lines)
@@ -309,6 +312,36 @@ async fn migrations(conn: &mut PgConnection) -> Result<Line, sqlx::Error> {
             line("migrations", Status::Fail, format!("{changed} ran in another form than this program knows"))
         }
     })
+}
+
+/// Whether dispatch can remove what is over, and whether it does.
+async fn keeper() -> Line {
+    let url = match config::optional("KEEPER_DATABASE_URL") {
+        Ok(Some(url)) => url,
+        Ok(None) => {
+            return line("retention", Status::Warn, "KEEPER_DATABASE_URL is not set: nothing is ever removed");
+        }
+        Err(error) => return line("retention", Status::Fail, error.to_string()),
+    };
+    let look = async {
+        let mut conn = PgConnection::connect(&url).await?;
+        let may: bool = sqlx::query_scalar("SELECT has_function_privilege('drop_expired(text, uuid)', 'EXECUTE')")
+            .fetch_one(&mut conn)
+            .await?;
+        let due = retention::due(&mut conn).await?;
+        Ok::<_, StoreError>((may, due.iter().filter(|month| month.bytes > 0).count()))
+    };
+    match tokio::time::timeout(WAIT, look).await {
+        Ok(Ok((true, 0))) => line("retention", Status::Ok, "nothing that is over is still here"),
+        Ok(Ok((true, months))) => line(
+            "retention",
+            Status::Warn,
+            format!("{months} months are over and still here: clicknback retention show"),
+        ),
+        Ok(Ok((false, _))) => line("retention", Status::Fail, "KEEPER_DATABASE_URL: its role is not the keeper's"),
+        Ok(Err(error)) => line("retention", Status::Warn, reason(&error)),
+        Err(_) => line("retention", Status::Warn, "no answer within 5 s"),
+    }
 }
 
 async fn verifiers(conn: &mut PgConnection, profile: &str) -> Result<Line, sqlx::Error> {

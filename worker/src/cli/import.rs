@@ -47,7 +47,7 @@ pub async fn run(pool: &PgPool, now: Timestamp, arguments: &Arguments) -> anyhow
         text.push_str("Nothing was written (--dry-run).\n");
         return Ok(Answer::good(text, json));
     }
-    let violations = audit::whole(pool).await?;
+    let violations = audit::whole(pool, now).await?;
     text.push_str(if violations.is_empty() {
         "All books agree.\n"
     } else {

@@ -16,6 +16,7 @@ pub mod key;
 pub mod migrate;
 pub mod networks;
 pub mod payouts;
+pub mod retention;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -75,6 +76,9 @@ pub enum Command {
     /// Networks and their rules.
     #[command(subcommand)]
     Network(networks::Command),
+    /// How long evidence and history are kept, and what is over.
+    #[command(subcommand)]
+    Retention(retention::Command),
     /// Move an original ClickNBack database here. Safe to run again. Exit code 1 when keys here are in the way.
     ImportOriginal(import::Arguments),
 }
@@ -137,6 +141,7 @@ async fn run(command: Command, clock: &Clock) -> anyhow::Result<Answer> {
         Command::Restore(arguments) => backup::run_restore(clock.now(), &arguments).await,
         Command::Key(command) => Ok(key::run(&command)),
         Command::Network(networks::Command::List) => networks::list(&pool()?).await,
+        Command::Retention(command) => retention::run(&pool()?, clock.now(), command).await,
         Command::ImportOriginal(arguments) => import::run(&pool()?, clock.now(), &arguments).await,
     }
 }
@@ -201,6 +206,9 @@ mod tests {
             "clicknback payouts end 01890a5d-ac96-774b-bcce-b302099a8057 --paid B1 --by a --second b --reason asked",
             "clicknback payouts end 01890a5d-ac96-774b-bcce-b302099a8057 --not-paid --by a --second b --reason asked",
             "clicknback audit",
+            "clicknback retention show",
+            "clicknback retention set evidence 36 --reason advised",
+            "clicknback retention apply",
             "clicknback audit --resume-payouts --by a@example.com --second b@example.com --reason mended",
             "clicknback audit --new-epoch",
             "clicknback backup --to /var/backups/clicknback --keep 30",
@@ -222,6 +230,7 @@ mod tests {
             "clicknback payouts show 01890a5d-ac96-774b-bcce-b302099a8057 --account",
             "clicknback audit --resume-payouts --by a --second b",
             "clicknback restore",
+            "clicknback retention set transfers 36 --reason advised",
             "clicknback backup --keep 0",
             "clicknback payouts adopt sandbox 17 --by a --second b --reason asked",
             "clicknback audit --resume-payouts --new-epoch --by a --second b --reason mended",

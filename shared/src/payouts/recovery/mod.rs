@@ -66,12 +66,20 @@ pub(crate) async fn doubt(conn: &mut Conn, now: Timestamp, room: &Room, unbegun:
     .execute(&mut *conn)
     .await?;
     // What was proven when the copy was made proves nothing about the time since.
-    sqlx::query!(
+    let doubted = sqlx::query_scalar!(
         "UPDATE payout_instructions SET standing = 'calling', doubtful = true
-         FROM payouts WHERE payouts.id = payout_id AND state = 'processing' AND standing IN ('not_sent', 'calling')"
+         FROM payouts WHERE payouts.id = payout_id AND state = 'processing' AND standing IN ('not_sent', 'calling')
+         RETURNING payout_id"
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let marked = sqlx::query!(
+        "UPDATE payouts SET recovered_in = (SELECT max(n) FROM audit_epochs) WHERE id = ANY ($1)",
+        &doubted,
     )
     .execute(&mut *conn)
     .await?;
+    expect_rows("mark payouts", doubted.len(), marked.rows_affected())?;
     let looks: Vec<NewJob> = ids
         .into_iter()
         .map(|subject_id| NewJob { kind: Kind::SendPayout, subject_id, run_at: now, traceparent: None })
@@ -211,6 +219,17 @@ pub async fn watched(conn: &mut Conn) -> Result<PgInterval, StoreError> {
     Ok(sqlx::query_scalar!("SELECT watched FROM rescue_clock").fetch_one(conn).await?)
 }
 
+/// Whether the payout was under way when books were restored: it may have ended since the copy was made, and its money
+/// have been paid as another payout.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses.
+pub(super) async fn may_have_ended(conn: &mut Conn, id: PayoutId) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar!(r#"SELECT recovered_in IS NOT NULL AS "may!" FROM payouts WHERE id = $1"#, id.0)
+        .fetch_one(conn)
+        .await?)
+}
+
 /// Notes, while the stop of an epoch is live, that whatever was sent to this rail by `asked_at` ([`watched`]) less
 /// `settled` is on the lines read. What was noted before stays if it was later.
 ///
@@ -256,6 +275,18 @@ pub async fn waiting(conn: &mut Conn, since: &PgInterval) -> Result<Vec<String>,
             Some(left) => format!("what was under way to {} may take {left} s more to be on its statement", row.rail),
             None => format!("the statement of {} has not been read to its end (does payout run?)", row.rail),
         });
+    }
+    // Without a line and a payout these books know of no bank. A payout worker that runs knows: it would have begun to read
+    // the statement.
+    let nobody_knows = sqlx::query_scalar!(
+        r#"SELECT NOT EXISTS (SELECT FROM bank_cursors)
+                  AND NOT EXISTS (SELECT FROM workers WHERE role = 'payout' AND started_at < now() - interval '10 seconds')
+                  AS "nobody!""#
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    if nobody_knows && reasons.is_empty() {
+        reasons.push("these books know of no bank; payout must have run for ten seconds to say so".to_owned());
     }
     let unasked = sqlx::query_scalar!(
         r#"SELECT id AS "id: PayoutId" FROM payouts

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use reqwest::Client;
 use serde_json::Value;
+use shared::clock::Clock;
 use shared::ledger::audit;
 use sqlx::PgPool;
 
@@ -157,7 +158,7 @@ pub async fn judge(evidence: &Evidence) -> Result<Vec<Finding>> {
     seals::check(&evidence.pool, &mut found).await?;
     work::check(evidence, &books, &mut found).await?;
     mails::check(&books, &fetch(evidence, &evidence.mail_url, "messages").await?, &mut found);
-    for violation in audit::whole(&evidence.pool).await? {
+    for violation in audit::whole(&evidence.pool, Clock::System.now()).await? {
         found.add(rules::AUDIT, format!("{}: {}: {}", violation.check, violation.id, violation.detail));
     }
     for finding in &books.auditor {

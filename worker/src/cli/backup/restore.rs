@@ -136,7 +136,7 @@ async fn new_epoch(pool: &PgPool, now: Timestamp, reason: &str) -> anyhow::Resul
     epoch::begin(pool, now, true, reason).await.context("beginning an epoch")?;
     while auditor::seal(pool).await?.is_some() {}
     epoch::audit_beginning(pool, now).await?;
-    let violations = audit::whole(pool).await?;
+    let violations = audit::whole(pool, now).await?;
     let stops = shared::payouts::operator::stops(&mut *pool.acquire().await?).await?.len();
     Ok((violations, stops))
 }
