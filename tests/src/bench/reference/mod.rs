@@ -2,7 +2,7 @@
 //! HTTP handler that stores nothing.
 //!
 //! Nobody writes the statements down: our own steps handle one item in a small database, and the rows that changed become
-//! the statements ([`learn`], [`statements`](mod@statements)). So a reference writes every table and every index that
+//! the statements (`learn`, `statements`). So a reference writes every table and every index that
 //! our step really writes, also after the step has changed. What our steps only read is left out, to the references' favour.
 
 pub mod bullmq;
