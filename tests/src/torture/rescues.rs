@@ -1,12 +1,14 @@
 //! How long the jobs of the dead waited: from a process's end to the next claim, less the time when nobody could have
 //! made one.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
 use sqlx::PgPool;
 
 use super::downs::Downs;
+use super::report::RESCUED_WITHIN;
 use super::scene::Death;
 use crate::history::claims::{self, Rescue};
 
@@ -15,6 +17,8 @@ use crate::history::claims::{self, Rescue};
 pub(super) struct Rescues {
     /// Until the next claim, less the time when that was impossible; the shortest first.
     pub(super) net: Vec<Duration>,
+    /// Processes of which a job waited for too long.
+    pub(super) late_processes: usize,
     /// Until the next claim, all of it; the shortest first.
     pub(super) gross: Vec<Duration>,
     /// The slowest of them, for whoever looks into it.
@@ -52,6 +56,8 @@ pub(super) async fn read(pool: &PgPool, deaths: &[Death], downs: &Downs) -> Resu
     }
     all.sort_by_key(|(net, ..)| *net);
     rescues.net = all.iter().map(|(net, ..)| *net).collect();
+    let late = all.iter().filter(|(net, ..)| *net >= RESCUED_WITHIN);
+    rescues.late_processes = late.map(|(.., rescue)| &rescue.process).collect::<BTreeSet<_>>().len();
     rescues.slowest = all
         .iter()
         .rev()
