@@ -35,7 +35,7 @@ use crate::stack::{Profile, command};
 /// What is measured.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Short rounds and few of them: all in under five minutes
+    /// Short rounds and few of them
     #[arg(long)]
     quick: bool,
     /// Only these scenarios: `intake@256`, or `intake` for all its connections
